@@ -1,0 +1,28 @@
+//! Tidewire's vocabulary (topic, event, cursor), its limits, and its promise: the [`Backbone`]
+//! contract with the conformance suite that holds every implementation to it.
+//!
+//! This crate speaks to no runtime, transport or storage; everything else speaks it.
+
+mod backbone;
+mod cursor;
+mod event;
+mod filter;
+mod index;
+mod interest;
+mod invalid;
+pub mod limits;
+mod topic;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+pub use backbone::{
+    Backbone, Bounds, EventStream, Page, PageLimit, PublishError, ReadError, Receipt,
+};
+pub use cursor::{Cursor, Epoch, Sequence};
+pub use event::{Attributes, Event, EventData, EventId, EventType, NewEvent, Ttl, UnixMillis};
+pub use filter::TopicFilter;
+pub use index::InterestIndex;
+pub use interest::Interest;
+pub use invalid::Invalid;
+pub use topic::Topic;
