@@ -204,7 +204,9 @@ impl EventId {
 /// A small map beside the data, sorted by name: at most 16 entries and 4 KiB. Names are 1 to 64 of
 /// `a-z 0-9` (a CloudEvents attribute name), and none that CloudEvents gives an event's own parts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Attributes(Option<Arc<[(Box<str>, Box<str>)]>>);
+pub struct Attributes(Option<Arc<[Attribute]>>);
+
+type Attribute = (Box<str>, Box<str>);
 
 /// CloudEvents names of what an event already is.
 const RESERVED: [&str; 6] = ["data", "id", "specversion", "subject", "tidewirecursor", "type"];
@@ -220,7 +222,7 @@ impl Attributes {
         N: Into<Box<str>>,
         V: Into<Box<str>>,
     {
-        let mut entries: Vec<(Box<str>, Box<str>)> = entries
+        let mut entries: Vec<Attribute> = entries
             .into_iter()
             .take(ATTRIBUTES_MAX + 1)
             .map(|(name, value)| (name.into(), value.into()))
