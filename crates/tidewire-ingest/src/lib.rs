@@ -1,1 +1,26 @@
-//! stub
+//! Tidewire's publishing service: events come in over gRPC and HTTP, and each is answered with a
+//! receipt once the [`Backbone`](tidewire_core::Backbone) has stored it, or with why it has none.
+//!
+//! All three doors (unary and batch calls, the stream, HTTP) share one way in: [`Ingest`]. It knows
+//! no implementation of the backbone, no subscriber and no SSE.
+
+mod border;
+mod budget;
+mod config;
+mod grpc;
+mod http;
+mod ingest;
+mod json;
+mod metrics;
+mod problem;
+mod publish_stream;
+mod publishing;
+mod refusal;
+mod serve;
+mod status;
+mod trace_parent;
+
+pub use config::Config;
+pub use ingest::Ingest;
+pub use metrics::describe;
+pub use serve::ServeError;
