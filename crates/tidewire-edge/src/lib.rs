@@ -1,1 +1,28 @@
-//! stub
+//! The subscribing service: events out as Server-Sent Events, resumed exactly by cursor.
+//!
+//! One ordered tail of the log, one dispatcher and one window in memory for each edge; each
+//! subscription is a position in it. See `docs/architecture.md` for how the parts meet.
+
+mod config;
+mod edge;
+mod envelope;
+mod fanout;
+mod feed;
+mod follow;
+mod frame;
+mod http;
+pub mod metrics;
+mod page;
+mod problem;
+mod request;
+mod server;
+mod start;
+mod subscription;
+mod window;
+
+pub use config::Config;
+pub use edge::Edge;
+pub use envelope::Envelope;
+pub use request::{From, OnGap, SubscribeRequest};
+pub use start::Gap;
+pub use subscription::Subscription;

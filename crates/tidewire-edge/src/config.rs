@@ -1,0 +1,49 @@
+//! What an operator may choose about an edge.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use http::HeaderValue;
+
+/// How an edge behaves; `Default` is right for most.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This edge's name in hello frames.
+    pub name: String,
+    /// Events the window in memory holds at most. Readers within it cost the log nothing.
+    pub window_events_max: usize,
+    /// Bytes of frames and data the window holds at most.
+    pub window_bytes_max: usize,
+    /// Pages read from the log at once, for all subscriptions together.
+    pub replays_max: usize,
+    /// Silence after which a heartbeat is sent, less up to 20 % jitter; a subscriber may ask for
+    /// another of 2 to 30 s.
+    pub heartbeat_interval: Duration,
+    /// Milliseconds from which each connection draws its own `retry`, since no browser has jitter.
+    pub retry_milliseconds: RangeInclusive<u64>,
+    /// How long a subscriber's kernel may leave sent bytes unacknowledged, or its window closed,
+    /// before its connection is let go.
+    pub write_timeout: Duration,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// Origins whose pages may read streams; none by default.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether the demonstration page is served at `/`.
+    pub page: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "edge".into(),
+            window_events_max: 65_536,
+            window_bytes_max: 64 * 1024 * 1024,
+            replays_max: 16,
+            heartbeat_interval: Duration::from_secs(15),
+            retry_milliseconds: 1_000..=5_000,
+            write_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(10),
+            cors_origins: Vec::new(),
+            page: false,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! An edge: one tail, one fan-out, and the subscriptions on them.
+
+use std::{io, sync::Arc};
+
+use axum::Router;
+use parking_lot::Mutex;
+use tidewire_core::{Backbone, ReadError};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config, SubscribeRequest, Subscription,
+    fanout::Fanout,
+    follow::{TailHealth, follow},
+    http, server,
+    subscription::Shared,
+};
+
+/// A running edge. It holds nothing that its clients' cursors cannot rebuild.
+pub struct Edge {
+    shared: Arc<Shared>,
+    health: Arc<TailHealth>,
+    follower: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Edge {
+    /// Starts to follow the log. Cancelling `ending` ends every subscription, in good order, and
+    /// the tail.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn start(config: Config, backbone: Arc<dyn Backbone>, ending: CancellationToken) -> Self {
+        let fanout = Arc::new(Fanout::new(&config));
+        let health = Arc::new(TailHealth::new());
+        let follower = tokio::spawn(follow(
+            Arc::clone(&backbone),
+            Arc::clone(&fanout),
+            Arc::clone(&health),
+            config.window_events_max,
+            ending.clone(),
+        ));
+        let replays = Semaphore::new(config.replays_max);
+        let shared = Arc::new(Shared { config, backbone, fanout, replays, ending });
+        Self { shared, health, follower: Mutex::new(Some(follower)) }
+    }
+
+    /// The public routes: `GET /v1/events`, and the page where it is on.
+    pub fn router(&self) -> Router {
+        http::router(self)
+    }
+
+    /// Serves a router, this edge's own or one that holds it, until `ending` is cancelled and
+    /// every connection has ended. Subscriptions end by themselves; other requests finish.
+    ///
+    /// # Errors
+    /// Where the listener's socket options cannot be set.
+    pub async fn serve(&self, listener: TcpListener, router: Router) -> io::Result<()> {
+        server::serve(listener, router, &self.shared.config, self.shared.ending.clone()).await
+    }
+
+    /// Begins a subscription, as `GET /v1/events` does.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`] where the backbone must be asked and does not answer.
+    pub async fn subscribe(&self, request: SubscribeRequest) -> Result<Subscription, ReadError> {
+        let (subscription, _) = Subscription::begin(Arc::clone(&self.shared), request).await?;
+        Ok(subscription)
+    }
+
+    /// Why this edge should get no new subscribers, if it should not.
+    pub fn trouble(&self) -> Option<&'static str> {
+        self.health.trouble()
+    }
+
+    /// Waits until the tail has ended, after `ending` was cancelled.
+    pub async fn stopped(&self) {
+        let follower = self.follower.lock().take();
+        if let Some(follower) = follower {
+            // An error here is a panic of the follower, which has been reported by its hook.
+            follower.await.ok();
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}

@@ -1,0 +1,195 @@
+//! One event to many subscriptions: the window, the feeds, and which feed wants what.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use slab::Slab;
+use tidewire_core::{Cursor, Event, InterestIndex};
+
+use crate::{
+    Config,
+    feed::{Batch, Behind, Feed, FeedKey, Position},
+    metrics,
+    window::{Entry, Window},
+};
+
+/// The feeds are told what the window has let go of each time that is this share of the window:
+/// what they hold beyond it stays below this share too.
+const SWEEPS_PER_WINDOW: usize = 16;
+
+/// Where the dispatcher's events meet the subscribers' interests.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    state: Mutex<State>,
+    window_events_max: usize,
+    window_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` until the tail has found its place.
+    window: Option<Window>,
+    feeds: Slab<Subscribed>,
+    by_key: HashMap<FeedKey, usize>,
+    index: InterestIndex<usize>,
+    evicted_since_sweep: usize,
+}
+
+#[derive(Debug)]
+struct Subscribed {
+    feed: Arc<Feed>,
+    subscribers: usize,
+}
+
+/// The answer to a subscriber that wants to go on from a cursor.
+#[derive(Debug)]
+pub(crate) enum Attached {
+    /// Everything after the cursor comes from here.
+    Joined(Live),
+    /// The cursor is older than what is in memory, or of another epoch: read a page from the log.
+    Behind,
+}
+
+impl Fanout {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            state: Mutex::default(),
+            window_events_max: config.window_events_max,
+            window_bytes_max: config.window_bytes_max,
+        }
+    }
+
+    /// Joins the live events after `cursor`, which may be ahead of what has been dispatched.
+    pub(crate) fn attach(self: &Arc<Self>, key: &FeedKey, cursor: Cursor) -> Attached {
+        let mut state = self.state.lock();
+        let Some(slot) = state.slot(key, cursor) else { return Attached::Behind };
+        let subscribed = &mut state.feeds[slot];
+        subscribed.subscribers += 1;
+        let position = Position::new(Arc::clone(&subscribed.feed), cursor);
+        Attached::Joined(Live { fanout: Arc::clone(self), slot, position })
+    }
+
+    /// Hands the next events of the log to whoever wants them.
+    pub(crate) fn dispatch(&self, events: impl IntoIterator<Item = Event>) {
+        let mut touched = Vec::new();
+        let feeds: Vec<_> = {
+            let mut state = self.state.lock();
+            let mut found = Vec::new();
+            for event in events {
+                state.take(event, &mut found);
+                touched.extend_from_slice(&found);
+            }
+            state.sweep(self.window_events_max);
+            touched.sort_unstable();
+            touched.dedup();
+            touched.iter().map(|slot| Arc::clone(&state.feeds[*slot].feed)).collect()
+        };
+        for feed in feeds {
+            feed.announce();
+        }
+    }
+
+    /// Begins at a place in the log, for the first time or because the old place is no more.
+    /// Subscribers go on by reading the log, which tells them what they have missed.
+    pub(crate) fn place(&self, at: Cursor) {
+        let mut state = self.state.lock();
+        state.window = Some(Window::new(at, self.window_events_max, self.window_bytes_max));
+        for (_, subscribed) in &state.feeds {
+            subscribed.feed.reset(at);
+        }
+    }
+
+    /// The newest event dispatched; `None` before the tail has found its place.
+    pub(crate) fn head(&self) -> Option<Cursor> {
+        self.state.lock().window.as_ref().map(Window::head)
+    }
+
+    /// Whether a cursor lies between the window's two ends.
+    pub(crate) fn covers(&self, cursor: Cursor) -> bool {
+        let state = self.state.lock();
+        state.window.as_ref().is_some_and(|w| w.reaches(cursor) && cursor <= w.head())
+    }
+
+    fn detach(&self, slot: usize) {
+        let mut state = self.state.lock();
+        let subscribed = &mut state.feeds[slot];
+        subscribed.subscribers -= 1;
+        if subscribed.subscribers == 0 {
+            let feed = state.feeds.remove(slot).feed;
+            state.by_key.remove(&feed.key);
+            state.index.remove(&feed.key.interest, slot);
+            metrics::set_feeds(state.feeds.len());
+        }
+    }
+}
+
+impl State {
+    /// The slot of a feed that reaches back to the cursor, made if there is none for the key.
+    fn slot(&mut self, key: &FeedKey, cursor: Cursor) -> Option<usize> {
+        let window = self.window.as_ref()?;
+        if let Some(slot) = self.by_key.get(key) {
+            return self.feeds[*slot].feed.reach_back(cursor, window).then_some(*slot);
+        }
+        if !window.reaches(cursor) {
+            return None;
+        }
+        let feed = Arc::new(Feed::new(key.clone(), cursor, window));
+        let slot = self.feeds.insert(Subscribed { feed, subscribers: 0 });
+        self.by_key.insert(key.clone(), slot);
+        self.index.insert(&key.interest, slot);
+        metrics::set_feeds(self.feeds.len());
+        Some(slot)
+    }
+
+    fn take(&mut self, event: Event, found: &mut Vec<usize>) {
+        let Some(window) = &mut self.window else { return };
+        let entry = Arc::new(Entry::new(event));
+        self.index.find(entry.topic(), found);
+        for slot in found {
+            let feed = &self.feeds[*slot].feed;
+            feed.push(entry.cursor().sequence, entry.frame(feed.key.envelope));
+        }
+        self.evicted_since_sweep += window.push(entry);
+    }
+
+    fn sweep(&mut self, window_events_max: usize) {
+        let Some(window) = &self.window else { return };
+        metrics::set_window(window.events(), window.bytes());
+        let share = window.events().max(window_events_max.min(SWEEPS_PER_WINDOW));
+        if self.evicted_since_sweep * SWEEPS_PER_WINDOW < share {
+            return;
+        }
+        self.evicted_since_sweep = 0;
+        for (_, subscribed) in &self.feeds {
+            subscribed.feed.forget(window.start().sequence);
+        }
+    }
+}
+
+/// One subscriber's place among the live events. Dropping it leaves.
+#[derive(Debug)]
+pub(crate) struct Live {
+    fanout: Arc<Fanout>,
+    slot: usize,
+    position: Position,
+}
+
+impl Live {
+    /// Waits for what comes next; see [`Position::next`].
+    pub(crate) async fn next(&mut self) -> Result<Batch, Behind> {
+        self.position.next().await
+    }
+
+    /// Where the log has got to, if that is further than this subscriber and nothing it wants
+    /// stands between.
+    pub(crate) fn catch_up(&mut self) -> Option<Cursor> {
+        let head = self.fanout.head()?;
+        self.position.move_to(head).then_some(head)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.fanout.detach(self.slot);
+    }
+}

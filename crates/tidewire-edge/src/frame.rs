@@ -1,0 +1,200 @@
+//! What a subscriber reads: Server-Sent Events, encoded.
+//!
+//! Only LF ends a line; no CR, NUL or byte order mark is written; every frame has data. Data is cut
+//! at each CR, LF or CRLF into a `data:` line of its own, so that no byte of a publisher can begin
+//! a field. The grammar is the WHATWG HTML standard's, section 9.2.6.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
+use tidewire_core::{Cursor, Event};
+
+use crate::{Envelope, Gap};
+
+/// What keeps a silent connection open: a comment without a blank line after it, since several
+/// clients take one for the end of an event.
+pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
+
+/// The first frame of a connection, before any replay.
+#[derive(Debug, Serialize)]
+pub(crate) struct Hello<'a> {
+    pub(crate) connection: &'a str,
+    pub(crate) edge: &'a str,
+    pub(crate) resume: &'static str,
+    pub(crate) heartbeat_seconds: u64,
+}
+
+/// Encodes an event in an envelope.
+pub(crate) fn event(event: &Event, envelope: Envelope) -> Bytes {
+    match envelope {
+        Envelope::None => {
+            let event_type = event.event.event_type.as_ref().map(|name| name.as_str());
+            frame(event.cursor, event_type, event.event.data.as_bytes())
+        }
+        Envelope::CloudEvents => {
+            let event_type = event.event.event_type.as_ref().map(|name| name.as_str());
+            frame(event.cursor, event_type, &crate::envelope::cloud_event(event))
+        }
+    }
+}
+
+/// Encodes the hello: `cursor` is where the stream goes on from.
+pub(crate) fn hello(cursor: Cursor, retry_milliseconds: u64, hello: &Hello<'_>) -> Bytes {
+    let head = format!("event: tidewire.hello\nid: {cursor}\nretry: {retry_milliseconds}\n");
+    with_json(head, hello)
+}
+
+/// Encodes a gap: what lies between two cursors cannot be had.
+pub(crate) fn gap(gap: &Gap) -> Bytes {
+    let resumed_from = gap.resumed_from;
+    let data = serde_json::json!({
+        "reason": gap.reason(),
+        "requested": gap.requested,
+        "resumed_from": resumed_from.to_string(),
+    });
+    with_json(format!("event: tidewire.gap\nid: {resumed_from}\n"), &data)
+}
+
+/// Encodes where the log has got to, for a client whose topics are quiet.
+pub(crate) fn cursor(cursor: Cursor) -> Bytes {
+    format!("event: tidewire.cursor\nid: {cursor}\ndata: {{}}\n\n").into()
+}
+
+/// Encodes why the stream ends now, and when to come back.
+pub(crate) fn retry(reason: &str, retry_milliseconds: u64) -> Bytes {
+    let head = format!("event: tidewire.retry\nretry: {retry_milliseconds}\n");
+    with_json(head, &serde_json::json!({ "reason": reason }))
+}
+
+fn with_json(mut frame: String, data: &impl Serialize) -> Bytes {
+    frame.push_str("data: ");
+    // A struct of strings and numbers always serialises; JSON has no raw line breaks.
+    frame.push_str(&serde_json::to_string(data).unwrap_or_else(|_| "{}".into()));
+    frame.push_str("\n\n");
+    frame.into()
+}
+
+fn frame(cursor: Cursor, event_type: Option<&str>, data: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(data.len() + 64);
+    frame.put_slice(b"id: ");
+    frame.put_slice(cursor.to_string().as_bytes());
+    if let Some(event_type) = event_type {
+        frame.put_slice(b"\nevent: ");
+        frame.put_slice(event_type.as_bytes());
+    }
+    for line in lines(data) {
+        frame.put_slice(b"\ndata: ");
+        frame.put_slice(line);
+    }
+    frame.put_slice(b"\n\n");
+    frame.freeze()
+}
+
+/// The lines of a text, broken at CR, LF and CRLF; a break at the end begins one more.
+fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(data);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = text.iter().position(|b| matches!(b, b'\r' | b'\n')) else {
+            rest = None;
+            return Some(text);
+        };
+        let break_len = if text[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = Some(&text[end + break_len..]);
+        Some(&text[..end])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidewire_core::{
+        Epoch, EventData, EventType, NewEvent, Sequence, Topic, UnixMillis, limits::EVENT_BYTES_MAX,
+    };
+
+    use super::*;
+
+    fn stored(data: impl Into<Bytes>, event_type: &str) -> Event {
+        let topic = Topic::parse("a.b").unwrap();
+        let data = EventData::parse(data, EVENT_BYTES_MAX).unwrap();
+        let event_type = EventType::parse(event_type).unwrap();
+        NewEvent { event_type, ..NewEvent::new(topic, data) }
+            .stored(Cursor::new(Epoch(0x5f3a_91c2), Sequence(7)), UnixMillis(0))
+    }
+
+    /// A strict reader: one frame of the fields id, event and data, in that order, LF only.
+    fn read_strictly(frame: &[u8]) -> (String, Option<String>, String) {
+        let text = std::str::from_utf8(frame).unwrap();
+        assert!(!text.contains(['\r', '\0']) && !text.starts_with('\u{feff}'));
+        let body = text.strip_suffix("\n\n").expect("a frame ends with a blank line");
+        let mut lines = body.split('\n');
+        let id = lines.next().unwrap().strip_prefix("id: ").unwrap().to_owned();
+        let mut event_type = None;
+        let mut data = Vec::new();
+        for line in lines {
+            if let Some(line) = line.strip_prefix("data: ") {
+                data.push(line);
+            } else {
+                assert!(data.is_empty() && event_type.is_none(), "one event, before data: {line}");
+                event_type = Some(line.strip_prefix("event: ").unwrap().to_owned());
+            }
+        }
+        assert!(!data.is_empty());
+        (id, event_type, data.join("\n"))
+    }
+
+    /// What a client sees of data: its line breaks become LF, everything else stays.
+    fn as_seen(data: &str) -> String {
+        data.replace("\r\n", "\n").replace('\r', "\n")
+    }
+
+    #[test]
+    fn writes_the_frames_of_the_protocol() {
+        assert_eq!(event(&stored("{}", ""), Envelope::None), "id: 5f3a91c2-7\ndata: {}\n\n");
+        assert_eq!(
+            event(&stored("a\r\n\r\rb\n", "price"), Envelope::None),
+            "id: 5f3a91c2-7\nevent: price\ndata: a\ndata: \ndata: \ndata: b\ndata: \n\n",
+        );
+        let at = Cursor::new(Epoch(1), Sequence(2));
+        assert_eq!(cursor(at), "event: tidewire.cursor\nid: 00000001-2\ndata: {}\n\n");
+        assert_eq!(
+            retry("stopping", 1_500),
+            "event: tidewire.retry\nretry: 1500\ndata: {\"reason\":\"stopping\"}\n\n",
+        );
+    }
+
+    #[test]
+    fn every_character_of_one_byte_reads_back() {
+        for byte in 1..=127_u8 {
+            let text = format!("{0}x{0}{0}data: y{0}", char::from(byte));
+            let (_, _, data) = read_strictly(&event(&stored(text.clone(), "t"), Envelope::None));
+            assert_eq!(data, as_seen(&text), "byte {byte}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_data_reads_back(
+            data in proptest::collection::vec(
+                prop_oneof![
+                    Just("\r".to_owned()), Just("\n".into()), Just("\r\n".into()), Just(":".into()),
+                    Just("id: 9".into()), Just("event: x".into()), Just("data:".into()),
+                    Just("\u{feff}".into()), Just("\u{2028}".into()), "[^\0]{1,6}",
+                ],
+                1..12,
+            )
+        ) {
+            let data = data.concat();
+            let (id, event_type, seen) =
+                read_strictly(&event(&stored(data.clone(), "x"), Envelope::None));
+            prop_assert_eq!(id, "5f3a91c2-7");
+            prop_assert_eq!(event_type.as_deref(), Some("x"));
+            prop_assert_eq!(seen, as_seen(&data));
+
+            let (_, _, cloud_event) =
+                read_strictly(&event(&stored(data.clone(), ""), Envelope::CloudEvents));
+            let cloud_event: serde_json::Value = serde_json::from_str(&cloud_event).unwrap();
+            let expected = serde_json::from_str(&data).unwrap_or(serde_json::Value::String(data));
+            prop_assert_eq!(&cloud_event["data"], &expected);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The edge's public routes.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::warn;
+
+use crate::{
+    Edge, SubscribeRequest, Subscription, frame,
+    problem::Problem,
+    start::Start,
+    subscription::{Shared, retry},
+};
+
+const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// How long a browser may remember what a preflight allowed.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+
+/// The routes of an edge.
+pub(crate) fn router(edge: &Edge) -> Router {
+    let shared = edge.shared();
+    let events = Router::new()
+        .route("/v1/events", get(subscribe))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(Arc::clone(shared))
+        // Outermost, so that it answers preflights before the fallback refuses their method.
+        .layer(cors(&shared.config.cors_origins));
+    let page = if shared.config.page { crate::page::router() } else { Router::new() };
+    events.merge(page).fallback(async || Problem::not_found())
+}
+
+async fn subscribe(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let request = SubscribeRequest::parse(query.as_deref().unwrap_or_default(), &headers)?;
+    match Subscription::begin(shared.clone(), request).await {
+        Ok((subscription, start)) => Ok(stream_response(subscription, &start)),
+        Err(error) => {
+            warn!(%error, "a subscription could not begin");
+            Ok(come_back(&shared, &headers))
+        }
+    }
+}
+
+fn stream_response(subscription: Subscription, start: &Start) -> Response {
+    let frames = stream::unfold(subscription, async |mut subscription| {
+        let bytes = subscription.next().await?;
+        Some((Ok::<_, Infallible>(bytes), subscription))
+    });
+    let mut response = event_stream(Body::from_stream(frames));
+    if let Start::Gap(gap) = start {
+        // Digits and a hyphen are a header's value.
+        if let Ok(value) = HeaderValue::from_str(&gap.resumed_from.to_string()) {
+            response.headers_mut().insert(RESUMED_FROM, value);
+        }
+    }
+    response
+}
+
+/// The backbone is away. A native `EventSource` never comes back from an error status, so whoever
+/// reads event streams gets a stream that ends, with the time to come back; the rest get a 503.
+fn come_back(shared: &Shared, headers: &HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let delay = retry(&shared.config);
+    if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
+        return event_stream(Body::from(frame::retry("unavailable", delay)));
+    }
+    let seconds = HeaderValue::from(delay.div_ceil(1_000));
+    let problem = Problem::unavailable("the event log does not answer: try again soon");
+    ([(header::RETRY_AFTER, seconds)], problem).into_response()
+}
+
+fn event_stream(body: Body) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform")),
+        (ACCEL_BUFFERING, HeaderValue::from_static("no")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, body).into_response()
+}
+
+/// Lets pages of the configured origins read streams, and the cursor header with them.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods([Method::GET])
+        .allow_headers([HeaderName::from_static("last-event-id"), header::AUTHORIZATION])
+        .expose_headers([RESUMED_FROM])
+        .max_age(PREFLIGHT_MAX_AGE)
+}

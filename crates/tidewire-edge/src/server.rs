@@ -1,0 +1,105 @@
+//! How frames reach sockets: HTTP/1.1 by hyper, on sockets that hold little.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use crate::{Config, metrics};
+
+/// Bytes that the kernel takes for a socket beyond what it has already sent: a stalled reader pins
+/// about this much instead of megabytes.
+const NOT_SENT_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of a request's head, and of what hyper holds for a connection in each direction.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request.
+const HEADERS_MAX: usize = 64;
+/// The wait after a failure to accept, such as for want of file descriptors.
+const ACCEPT_AGAIN_DELAY: Duration = Duration::from_millis(50);
+
+/// Serves a router on a listener until `ending` is cancelled, and then until every connection has
+/// ended. Subscriptions end by themselves; other requests finish.
+///
+/// # Errors
+/// Where the listener's socket options cannot be set.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: &Config,
+    ending: CancellationToken,
+) -> io::Result<()> {
+    prepare(&listener, config)?;
+    let connections = TaskTracker::new();
+    let builder = Arc::new(builder(config));
+    while let Some(accepted) = ending.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((socket, _)) => {
+                let connection =
+                    serve_connection(socket, router.clone(), builder.clone(), ending.clone());
+                connections.spawn(connection);
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                metrics::count_accept_error();
+                tokio::time::sleep(ACCEPT_AGAIN_DELAY).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// Sets what every accepted socket inherits.
+fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    {
+        socket.set_tcp_notsent_lowat(NOT_SENT_BYTES_MAX)?;
+        socket.set_tcp_user_timeout(Some(config.write_timeout))?;
+    }
+    Ok(())
+}
+
+fn builder(config: &Config) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    builder
+}
+
+async fn serve_connection(
+    socket: TcpStream,
+    router: Router,
+    builder: Arc<http1::Builder>,
+    ending: CancellationToken,
+) {
+    let service = router.map_request(|request: http::Request<_>| request.map(Body::new));
+    let connection =
+        builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        debug!(%error, "a connection ended with an error");
+    }
+}

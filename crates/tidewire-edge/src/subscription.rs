@@ -1,0 +1,284 @@
+//! One client's way through the log: replaying, live, lagged, ended.
+//!
+//! First connect, resume, a slow reader and an interruption are the same two arms of one loop:
+//! join the live events where memory reaches back to the cursor, or read a page from the log.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use rand::RngExt as _;
+use tidewire_core::{Backbone, Cursor, Page, PageLimit, ReadError};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::debug;
+
+use crate::{
+    Config, SubscribeRequest,
+    fanout::{Attached, Fanout, Live},
+    feed::{Batch, Behind, FeedKey},
+    frame::{self, Hello},
+    metrics::{self, ClosedBecause},
+    request::OnGap,
+    start::{self, Gap, GapReason, Start},
+};
+
+/// What one page read from the log may hold: about what a subscription holds while it is sent.
+const PAGE: PageLimit = PageLimit { events: 256, bytes: 64 * 1024 };
+/// How long a quiet client's cursor may stand still while the log moves on.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(15);
+/// The share of the heartbeat's interval, in percent, that may be taken off at random.
+const HEARTBEAT_JITTER_PERCENT: u32 = 20;
+/// The wait before a page is asked for again where the last try gave nothing.
+const READ_AGAIN_DELAY: Duration = Duration::from_millis(500);
+
+/// What all subscriptions of an edge share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) backbone: Arc<dyn Backbone>,
+    pub(crate) fanout: Arc<Fanout>,
+    pub(crate) replays: Semaphore,
+    /// Cancelled when every subscription shall end.
+    pub(crate) ending: CancellationToken,
+}
+
+/// One client's way through the log. It yields bytes to send; how they reach a socket is not its
+/// matter. Nothing is read for a client that does not take what it has been given.
+pub struct Subscription {
+    shared: Arc<Shared>,
+    key: FeedKey,
+    on_gap: OnGap,
+    control: bool,
+    heartbeat_interval: Duration,
+    /// Everything wanted up to here has been handed out.
+    cursor: Cursor,
+    /// The place among the live events; `None` while pages are read from the log.
+    live: Option<Live>,
+    /// The page that is being read, or waits for its turn.
+    reading: Option<AbortOnDropHandle<Result<Page, ReadError>>>,
+    opening: Option<Bytes>,
+    /// When a heartbeat is due.
+    quiet_until: Instant,
+    /// The last cursor that the client got, and when.
+    told: (Cursor, Instant),
+    closed_because: ClosedBecause,
+}
+
+impl Subscription {
+    /// Finds where the subscription begins, and begins it there.
+    pub(crate) async fn begin(
+        shared: Arc<Shared>,
+        request: SubscribeRequest,
+    ) -> Result<(Self, Start), ReadError> {
+        let start = start::find(&request, &shared.fanout, &*shared.backbone).await?;
+        Ok((Self::new(shared, request, &start), start))
+    }
+
+    /// Begins where `start` says; the first frames are the hello and, after it, the gap.
+    fn new(shared: Arc<Shared>, request: SubscribeRequest, start: &Start) -> Self {
+        let heartbeat_interval = request.heartbeat.unwrap_or(shared.config.heartbeat_interval);
+        let now = Instant::now();
+        metrics::count_opened(start.as_str());
+        let mut subscription = Self {
+            shared,
+            key: FeedKey { interest: request.interest, envelope: request.envelope },
+            on_gap: request.on_gap,
+            control: request.control,
+            heartbeat_interval,
+            cursor: start.cursor(),
+            live: None,
+            reading: None,
+            opening: None,
+            quiet_until: now,
+            told: (start.cursor(), now),
+            closed_because: ClosedBecause::Client,
+        };
+        subscription.opening = Some(subscription.open(start));
+        subscription
+    }
+
+    /// Waits for the next bytes to send; `None` at the end. Each call's bytes are whole frames.
+    /// Dropping the future before it is done loses nothing.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        if let ClosedBecause::Stopping = self.closed_because {
+            return None;
+        }
+        let ending = self.shared.ending.clone();
+        let bytes = match self.opening.take() {
+            Some(opening) => opening,
+            None => match ending.run_until_cancelled(self.advance()).await {
+                Some(bytes) => bytes,
+                None => self.farewell(),
+            },
+        };
+        self.quiet_until = Instant::now() + self.quiet_interval();
+        metrics::count_bytes_sent(bytes.len());
+        Some(bytes)
+    }
+
+    /// The loop: join, or read a page.
+    async fn advance(&mut self) -> Bytes {
+        loop {
+            if let Some(live) = &mut self.live {
+                tokio::select! {
+                    biased;
+                    batch = live.next() => match batch {
+                        Ok(batch) => return self.take(batch),
+                        Err(Behind) => {
+                            self.live = None;
+                            metrics::count_replay("lagged");
+                        }
+                    },
+                    () = sleep_until(self.quiet_until) => return self.keep_alive(),
+                }
+            } else if let Some(reading) = &mut self.reading {
+                tokio::select! {
+                    biased;
+                    page = reading => {
+                        self.reading = None;
+                        let page = page.unwrap_or_else(|e| Err(ReadError::Unavailable(e.into())));
+                        if let Some(bytes) = self.take_page(page).await {
+                            return bytes;
+                        }
+                    }
+                    () = sleep_until(self.quiet_until) => return self.keep_alive(),
+                }
+            } else {
+                match self.shared.fanout.attach(&self.key, self.cursor) {
+                    Attached::Joined(live) => self.live = Some(live),
+                    Attached::Behind => self.reading = Some(self.read()),
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, batch: Batch) -> Bytes {
+        metrics::count_events_sent(batch.events);
+        self.tell(batch.cursor);
+        batch.bytes
+    }
+
+    /// One page from the log, once there is a permit for it. It is a task of its own, since a
+    /// client whose socket is full is not asked for more: its read would hold the permit and wait.
+    fn read(&self) -> AbortOnDropHandle<Result<Page, ReadError>> {
+        let shared = Arc::clone(&self.shared);
+        let (interest, cursor) = (self.key.interest.clone(), self.cursor);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            // The semaphore is never closed.
+            let _permit = shared.replays.acquire().await.ok();
+            metrics::count_page_read();
+            shared.backbone.read(&interest, cursor, PAGE).await
+        }))
+    }
+
+    /// What a page holds for the client; `None` where there is nothing to send.
+    async fn take_page(&mut self, page: Result<Page, ReadError>) -> Option<Bytes> {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => return self.look_for_gap(error).await,
+        };
+        if let Some(last) = page.events.last() {
+            self.tell(last.cursor);
+        } else if page.next == self.cursor {
+            // At the head of a log whose tail has not come here yet: wait for it.
+            sleep(READ_AGAIN_DELAY).await;
+        }
+        self.cursor = page.next;
+        let mut bytes = BytesMut::new();
+        for event in &page.events {
+            bytes.extend_from_slice(&frame::event(event, self.key.envelope));
+        }
+        metrics::count_events_sent(page.events.len());
+        (!bytes.is_empty()).then(|| bytes.freeze())
+    }
+
+    /// A page could not be read. Where what comes next is gone, say so, and go on where the
+    /// subscriber prefers; otherwise wait, and read again.
+    async fn look_for_gap(&mut self, error: ReadError) -> Option<Bytes> {
+        let gap = self.shared.backbone.bounds().await.ok().and_then(|bounds| {
+            let reason = GapReason::after(self.cursor, &bounds)?;
+            // The client's own cursor: it has not heard of pages that held nothing for it.
+            let requested = self.told.0.to_string();
+            Some(Gap::new(reason, &requested, self.on_gap, &bounds))
+        });
+        let Some(gap) = gap else {
+            debug!(%error, "a page could not be read: trying again");
+            sleep(READ_AGAIN_DELAY).await;
+            return None;
+        };
+        metrics::count_gap(gap.reason);
+        self.tell(gap.resumed_from);
+        Some(frame::gap(&gap))
+    }
+
+    fn open(&self, start: &Start) -> Bytes {
+        let mut opening = BytesMut::new();
+        if self.control {
+            let connection = format!("{:020x}", rand::rng().random::<u128>() >> 48);
+            let hello = Hello {
+                connection: &connection,
+                edge: &self.shared.config.name,
+                resume: start.as_str(),
+                heartbeat_seconds: self.heartbeat_interval.as_secs(),
+            };
+            let frame = frame::hello(start.cursor(), retry(&self.shared.config), &hello);
+            opening.extend_from_slice(&frame);
+        }
+        if let Start::Gap(gap) = start {
+            metrics::count_gap(gap.reason);
+            opening.extend_from_slice(&frame::gap(gap));
+        }
+        // Something leaves at once in any case: a proxy may hold the head back until then.
+        if opening.is_empty() { frame::HEARTBEAT } else { opening.freeze() }
+    }
+
+    /// A heartbeat, or in its place the cursor of a log that has moved on without this client.
+    fn keep_alive(&mut self) -> Bytes {
+        metrics::count_heartbeat();
+        let (told, told_at) = self.told;
+        if self.control && told_at.elapsed() >= CURSOR_INTERVAL {
+            if let Some(head) = self.live.as_mut().and_then(Live::catch_up) {
+                self.cursor = head;
+            }
+            if self.cursor != told {
+                self.tell(self.cursor);
+                return frame::cursor(self.cursor);
+            }
+        }
+        frame::HEARTBEAT
+    }
+
+    /// The last frame before the hub ends the stream.
+    fn farewell(&mut self) -> Bytes {
+        self.closed_because = ClosedBecause::Stopping;
+        if self.control {
+            frame::retry("stopping", retry(&self.shared.config))
+        } else {
+            frame::HEARTBEAT
+        }
+    }
+
+    /// Notes that the client gets a cursor with what is handed out now.
+    fn tell(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        self.told = (cursor, Instant::now());
+    }
+
+    fn quiet_interval(&self) -> Duration {
+        let taken_off = rand::rng().random_range(0..=HEARTBEAT_JITTER_PERCENT);
+        self.heartbeat_interval * (100 - taken_off) / 100
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        metrics::count_closed(self.closed_because);
+    }
+}
+
+/// A `retry` of its own for each connection, in milliseconds.
+pub(crate) fn retry(config: &Config) -> u64 {
+    rand::rng().random_range(config.retry_milliseconds.clone())
+}
