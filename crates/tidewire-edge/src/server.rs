@@ -9,7 +9,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
@@ -23,11 +26,13 @@ const NOT_SENT_BYTES_MAX: u32 = 16 * 1024;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request.
 const HEADERS_MAX: usize = 64;
+/// How long a connection may take to end, once it shall: a request half sent is not waited for.
+const END_MAX: Duration = Duration::from_secs(5);
 /// The wait after a failure to accept, such as for want of file descriptors.
 const ACCEPT_AGAIN_DELAY: Duration = Duration::from_millis(50);
 
 /// Serves a router on a listener until `ending` is cancelled, and then until every connection has
-/// ended. Subscriptions end by themselves; other requests finish.
+/// ended. Subscriptions end by themselves; other requests finish, or are cut off.
 ///
 /// # Errors
 /// Where the listener's socket options cannot be set.
@@ -96,7 +101,10 @@ async fn serve_connection(
         outcome = connection.as_mut() => outcome,
         () = ending.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match timeout(END_MAX, connection).await {
+                Ok(outcome) => outcome,
+                Err(_) => return debug!("a connection did not end in time, and was cut off"),
+            }
         }
     };
     if let Err(error) = outcome {

@@ -76,7 +76,7 @@ impl Subscription {
         Ok((Self::new(shared, request, &start), start))
     }
 
-    /// Begins where `start` says; the first frames are the hello and, after it, the gap.
+    /// Begins where `start` says.
     fn new(shared: Arc<Shared>, request: SubscribeRequest, start: &Start) -> Self {
         let heartbeat_interval = request.heartbeat.unwrap_or(shared.config.heartbeat_interval);
         let now = Instant::now();
@@ -213,8 +213,14 @@ impl Subscription {
         Some(frame::gap(&gap))
     }
 
+    /// The first frames. A gap comes before the hello: both move the client's cursor, and a cut
+    /// between them must not let it resume behind a gap that it has never seen.
     fn open(&self, start: &Start) -> Bytes {
         let mut opening = BytesMut::new();
+        if let Start::Gap(gap) = start {
+            metrics::count_gap(gap.reason);
+            opening.extend_from_slice(&frame::gap(gap));
+        }
         if self.control {
             let connection = format!("{:020x}", rand::rng().random::<u128>() >> 48);
             let hello = Hello {
@@ -225,10 +231,6 @@ impl Subscription {
             };
             let frame = frame::hello(start.cursor(), retry(&self.shared.config), &hello);
             opening.extend_from_slice(&frame);
-        }
-        if let Start::Gap(gap) = start {
-            metrics::count_gap(gap.reason);
-            opening.extend_from_slice(&frame::gap(gap));
         }
         // Something leaves at once in any case: a proxy may hold the head back until then.
         if opening.is_empty() { frame::HEARTBEAT } else { opening.freeze() }
