@@ -1,2 +1,76 @@
-//! stub
-fn main() {}
+//! Tidewire: an event hub in one binary.
+
+mod announcement;
+mod cli;
+mod cloud_event;
+mod config;
+mod demo;
+mod lines;
+mod listeners;
+mod open_files;
+mod operations;
+mod output;
+mod publish;
+mod readiness;
+mod services;
+mod settings;
+mod signals;
+mod standalone;
+mod subscribe;
+mod telemetry;
+
+use std::{env, future::Future, process::ExitCode};
+
+use anyhow::Context;
+use tokio::runtime::Builder;
+
+use crate::{
+    cli::{Cli, Command, StandaloneCommand},
+    settings::Invocation,
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().collect();
+    match settings::read(&arguments) {
+        Ok(invocation) => run(invocation).unwrap_or_else(|error| {
+            output::failure(&error);
+            ExitCode::FAILURE
+        }),
+        Err(error) => {
+            let _unread = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        }
+    }
+}
+
+/// The table of contents: what each command leads to.
+fn run(Invocation { cli: Cli { command }, settings }: Invocation) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Config(args) => config::run(&args, &settings),
+        Command::Standalone(StandaloneCommand { settings, .. }) => {
+            telemetry::log(&settings.process.telemetry)?;
+            on_runtime(standalone::run(settings))
+        }
+        Command::Publish(args) => {
+            telemetry::log(&args.telemetry)?;
+            on_runtime(publish::run(args))
+        }
+        Command::Subscribe(args) => {
+            telemetry::log(&args.telemetry)?;
+            on_runtime(subscribe::run(args))
+        }
+        Command::Demo(args) => {
+            telemetry::log(&args.telemetry)?;
+            on_runtime(demo::run(args))
+        }
+    }
+}
+
+/// Does asynchronous work to its end. What still blocks a thread then, such as a read of standard
+/// input, is left behind.
+fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = Builder::new_multi_thread().enable_all().build().context("starting threads")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,236 @@
+//! What can be typed.
+
+use std::{num::NonZeroU64, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidewire_core::Cursor;
+
+use crate::settings::{
+    FileArgs, StandaloneArgs, TelemetryArgs,
+    units::{HOUR, SECOND, duration},
+};
+
+/// An event hub: services publish once, any number of browsers and services listen, and whoever
+/// comes back goes on exactly where it stopped.
+#[derive(Debug, Parser)]
+#[command(name = "tidewire", version, max_term_width = 100, after_help = FIRST_STEPS)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps, each in a terminal of its own:
+  tidewire standalone                        a hub; it says what listens where
+  tidewire demo                              this machine's figures as events; then open the page
+  tidewire subscribe --topic '>'             every event as it comes
+  tidewire publish --topic greetings --data hello
+
+`tidewire help COMMAND` says more about each.";
+
+impl Cli {
+    /// Checks what no argument can say alone.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match &self.command {
+            Command::Standalone(args) => args.settings.check(),
+            Command::Config(args) => args.settings.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Standalone(StandaloneCommand),
+    Publish(PublishArgs),
+    Subscribe(SubscribeArgs),
+    Demo(DemoArgs),
+    Config(ConfigArgs),
+}
+
+/// Runs a whole hub in this process, its log in a directory
+///
+/// Every option below is a setting: a flag (--data-dir), an environment variable
+/// (TIDEWIRE_DATA_DIR) or a line of a TOML file (data_dir). A flag beats the environment, which
+/// beats the file, which beats the default. `tidewire config` shows what is in force and why.
+///
+/// SIGTERM and Ctrl-C end it in order: it reports itself not ready, ends its streams (clients
+/// come back by themselves), finishes what it has accepted, and closes its log. A second one ends
+/// it at once.
+#[derive(Debug, Args)]
+#[command(after_help = STANDALONE_EXAMPLES)]
+pub(crate) struct StandaloneCommand {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    #[command(flatten)]
+    pub(crate) settings: StandaloneArgs,
+}
+
+const STANDALONE_EXAMPLES: &str = "\
+Examples:
+  tidewire standalone
+  tidewire standalone --data-dir /var/lib/tidewire --retention-age 7d --retention-bytes 50GiB
+  tidewire standalone --http-listen 0.0.0.0:8080 --cors-origin https://app.example.com
+  TIDEWIRE_LOG_FILTER=warn tidewire standalone --config tidewire.toml";
+
+/// Publishes events: one, or each line of standard input
+///
+/// Each event's cursor is printed once the event is stored, in the order of the lines, with
+/// `duplicate` behind it where its id was stored before. It ends with 0 when every event is
+/// stored, and with 1 when one was not: the line and the reason stand on standard error.
+#[derive(Debug, Args)]
+#[command(after_help = PUBLISH_EXAMPLES)]
+pub(crate) struct PublishArgs {
+    /// What the events are about: up to 16 tokens joined by dots, such as orders.eu.42.
+    #[arg(long)]
+    pub(crate) topic: String,
+
+    /// The event name that browsers see: A-Z a-z 0-9 . _ ~ : / -, at most 64. `message` if absent.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Option<String>,
+
+    /// The event's idempotency key, at most 128 bytes: the same one again within the hub's
+    /// deduplication window is stored once. For one event only.
+    #[arg(long, requires = "data")]
+    pub(crate) id: Option<String>,
+
+    /// What the event says. Without it, each line of standard input that is not empty is an event.
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) data: Option<String>,
+
+    /// The hub's gRPC address.
+    #[arg(long, default_value = "http://127.0.0.1:50051")]
+    pub(crate) url: String,
+
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+}
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  tidewire publish --topic orders.eu.42 --type created --id order-42 --data '{\"total\":12}'
+  tail -f app.log | tidewire publish --topic logs.app";
+
+/// Subscribes, and prints events as they come
+///
+/// A lost stream is taken up again by itself, where it stopped. What the hub could not keep is a
+/// gap, and is said: on standard error, and with --json on standard output too. Each event is one
+/// line: its cursor, its type and its data, with control characters escaped; or, with --json, an
+/// object of these three and `"kind":"event"`.
+#[derive(Debug, Args)]
+#[command(after_help = SUBSCRIBE_EXAMPLES)]
+pub(crate) struct SubscribeArgs {
+    /// What to listen to: a topic whose tokens may be * (any one token) or, last, > (one or more).
+    /// May be repeated.
+    #[arg(long, required = true, value_name = "FILTER")]
+    pub(crate) topic: Vec<String>,
+
+    /// Where to start.
+    #[arg(long, value_enum, default_value_t = Start::Now)]
+    pub(crate) from: Start,
+
+    /// Resume after this cursor, which an event or a receipt has told; beats --from.
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) last_event_id: Option<Cursor>,
+
+    /// Where to go on when what comes next is no longer kept.
+    #[arg(long, value_enum, default_value_t = AfterGap::Earliest)]
+    pub(crate) on_gap: AfterGap,
+
+    /// Print one JSON object for each event, gap, connection and disconnection.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// End after so many events.
+    #[arg(long, value_name = "EVENTS")]
+    pub(crate) count: Option<NonZeroU64>,
+
+    /// The hub's HTTP address.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+}
+
+const SUBSCRIBE_EXAMPLES: &str = "\
+Examples:
+  tidewire subscribe --topic 'orders.>'
+  tidewire subscribe --topic orders.eu.42 --from earliest --count 10 --json
+  tidewire subscribe --topic '>' --last-event-id 5f3a91c2-10482";
+
+/// Where a subscription without a cursor starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Start {
+    /// With what is published from now on
+    Now,
+    /// With the oldest event kept
+    Earliest,
+}
+
+/// Where a subscription goes on after a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AfterGap {
+    /// With the oldest event kept
+    Earliest,
+    /// With what is published from then on
+    Now,
+}
+
+/// Publishes this machine's own figures, so that there is something to look at
+///
+/// Processor, memory, disks and network, as JSON on topics below machine, over the public gRPC
+/// API. When the hub is away it keeps what it measures, up to a bound, and goes on by itself.
+#[derive(Debug, Args)]
+#[command(after_help = DEMO_EXAMPLES)]
+pub(crate) struct DemoArgs {
+    /// The hub's gRPC address.
+    #[arg(long, default_value = "http://127.0.0.1:50051")]
+    pub(crate) url: String,
+
+    /// How often the figures are taken: 100ms to 1h.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration(SECOND / 10..=HOUR))]
+    pub(crate) interval: Duration,
+
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
+}
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  tidewire demo
+  tidewire demo --interval 250ms --url http://hub.example.com:50051";
+
+/// Shows every setting in force: its value, and where that is from
+///
+/// It takes the same options, environment and file as the command it speaks about, and starts
+/// nothing.
+#[derive(Debug, Args)]
+#[command(after_help = CONFIG_EXAMPLES)]
+pub(crate) struct ConfigArgs {
+    /// Whose settings.
+    #[arg(value_enum, default_value_t = Service::Standalone)]
+    pub(crate) service: Service,
+
+    /// Print a TOML file with the values in force, each with its meaning; it reads back the same.
+    #[arg(long)]
+    pub(crate) toml: bool,
+
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    #[command(flatten)]
+    pub(crate) settings: StandaloneArgs,
+}
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  tidewire config
+  tidewire config --toml > tidewire.toml
+  TIDEWIRE_RETENTION_AGE=7d tidewire config standalone --config tidewire.toml";
+
+/// A command that has settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    /// The whole hub in one process
+    Standalone,
+}

@@ -1,0 +1,85 @@
+//! The ports of a hub, all bound before anything else is done.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+
+use crate::settings::ListenArgs;
+
+pub(crate) struct Listeners {
+    pub(crate) http: TcpListener,
+    pub(crate) grpc: TcpListener,
+    pub(crate) operations: TcpListener,
+}
+
+/// Where the hub can be reached from this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Urls {
+    pub(crate) http: String,
+    pub(crate) grpc: String,
+    pub(crate) operations: String,
+}
+
+impl Listeners {
+    /// # Errors
+    /// Where an address cannot be had; says which setting chooses another.
+    pub(crate) async fn bind(args: &ListenArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: bind("http-listen", args.http_listen).await?,
+            grpc: bind("grpc-listen", args.grpc_listen).await?,
+            operations: bind("operations-listen", args.operations_listen).await?,
+        })
+    }
+}
+
+impl Urls {
+    /// The real addresses, where a port was 0.
+    pub(crate) fn of(
+        http: &TcpListener,
+        grpc: &TcpListener,
+        operations: &TcpListener,
+    ) -> io::Result<Self> {
+        let url_of = |listener: &TcpListener| listener.local_addr().map(url);
+        Ok(Self { http: url_of(http)?, grpc: url_of(grpc)?, operations: url_of(operations)? })
+    }
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address}; choose another address with --{flag} IP:PORT (port 0 \
+             takes any free one)"
+        )
+    })
+}
+
+/// A URL that works from here, also where the address means every interface.
+fn url(mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_can_be_opened_from_this_machine() {
+        for (address, wanted) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:80", "http://[::1]:80"),
+            ("192.0.2.1:1", "http://192.0.2.1:1"),
+        ] {
+            assert_eq!(url(address.parse().unwrap()), wanted);
+        }
+    }
+}

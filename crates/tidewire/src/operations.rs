@@ -1,0 +1,47 @@
+//! The operations port: whether the process lives, whether it is ready, and what it has counted.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{readiness::Readiness, telemetry::Metrics};
+
+/// Serves the port until it is told to stop.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    readiness: Arc<Readiness>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(readiness, metrics).into_make_service())
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}
+
+fn router(readiness: Arc<Readiness>, metrics: Metrics) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz).with_state(readiness))
+        .route("/metrics", get(scrape).with_state(metrics))
+}
+
+async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
+    let missing = readiness.missing();
+    if missing.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n")
+    }
+}
+
+async fn scrape(State(metrics): State<Metrics>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+}

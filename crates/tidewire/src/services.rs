@@ -1,0 +1,101 @@
+//! Tasks that run as long as the process serves, and end in a bounded time.
+
+use std::{collections::BTreeSet, future::Future, time::Duration};
+
+use anyhow::{Context, bail};
+use tokio::{task::JoinSet, time::timeout};
+
+/// What runs, each under the name by which it is told to people. Dropping it ends them at once.
+#[derive(Default)]
+pub(crate) struct Services {
+    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    running: BTreeSet<&'static str>,
+}
+
+impl Services {
+    /// Starts one. It ends by itself when it is told to, by a token of its own.
+    pub(crate) fn start<E>(
+        &mut self,
+        name: &'static str,
+        service: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) where
+        E: Into<anyhow::Error>,
+    {
+        self.running.insert(name);
+        self.tasks.spawn(async move { (name, service.await.map_err(Into::into)) });
+    }
+
+    /// Waits until one has ended; for ever where none runs.
+    ///
+    /// # Errors
+    /// Why it failed, if it did.
+    pub(crate) async fn one_ended(&mut self) -> anyhow::Result<&'static str> {
+        let Some(ended) = self.tasks.join_next().await else {
+            return std::future::pending().await;
+        };
+        let (name, outcome) = ended.context("a service panicked")?;
+        self.running.remove(name);
+        outcome.with_context(|| format!("{name} failed"))?;
+        Ok(name)
+    }
+
+    /// Waits until all have ended.
+    ///
+    /// # Errors
+    /// The first failure, or what has not ended in time; it is ended then without ceremony.
+    pub(crate) async fn all_ended(mut self, time_max: Duration) -> anyhow::Result<()> {
+        let ending = async {
+            while !self.tasks.is_empty() {
+                self.one_ended().await?;
+            }
+            Ok(())
+        };
+        if let Ok(outcome) = timeout(time_max, ending).await {
+            return outcome;
+        }
+        let late: Vec<_> = self.running.into_iter().collect();
+        bail!("did not end within {} s, and was cut off: {}", time_max.as_secs(), late.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(8);
+
+    async fn until(stop: CancellationToken) -> anyhow::Result<()> {
+        stop.cancelled().await;
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_what_did_not_end_in_time() {
+        let stop = CancellationToken::new();
+        let mut services = Services::default();
+        services.start("the quick one", until(stop.clone()));
+        services.start("the stuck one", pending::<anyhow::Result<()>>());
+        stop.cancel();
+        let error = services.all_ended(LONG).await.unwrap_err().to_string();
+        assert!(error.contains("within 8 s") && error.contains("the stuck one"), "{error}");
+        assert!(!error.contains("the quick one"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_fails_is_told_apart_from_one_that_ends() {
+        let mut services = Services::default();
+        services.start("the failing one", async { Err(anyhow::anyhow!("no more")) });
+        services.start("the waiting one", pending::<anyhow::Result<()>>());
+        let error = services.one_ended().await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "the failing one failed: no more");
+
+        let mut services = Services::default();
+        services.start("the ending one", async { anyhow::Ok(()) });
+        assert_eq!(services.one_ended().await.unwrap(), "the ending one");
+        services.all_ended(LONG).await.unwrap();
+    }
+}

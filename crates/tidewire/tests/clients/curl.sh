@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# curl by hand: prints every event's id and data until it has seen the last one, and comes back with
+# -H 'Last-Event-ID: …' when the stream ends. Usage: curl.sh URL LAST_DATA
+set -uo pipefail
+url=$1 last=$2 cursor=
+
+read_events() {
+  local id= data= type=
+  while IFS= read -r line; do
+    case $line in
+      'id: '*) id=${line#id: } ;;
+      'event: '*) type=${line#event: } ;;
+      'data: '*) data=${line#data: } ;;
+      '')
+        [ -n "$id" ] && cursor=$id
+        case $type in
+          tidewire.hello) echo open ;;
+          tidewire.gap) echo "gap $data" ;;
+          '') echo "event $id $data"; [ "$data" = "$last" ] && exit 0 ;;
+        esac
+        id= data= type= ;;
+    esac
+  done
+}
+
+while :; do
+  # Reads in this shell, not in a pipe's, so that the cursor is kept.
+  read_events < <(exec curl -sN ${cursor:+-H "Last-Event-ID: $cursor"} "$url")
+  sleep 0.1
+done

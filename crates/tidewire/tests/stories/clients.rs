@@ -1,0 +1,156 @@
+//! Real subscribers that others wrote: each resumes exactly when the hub dies and when it restarts.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use tidewire_client::{EventData, NewEvent, Publisher, Topic};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use super::hub::Hub;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const EVENTS: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn npm_eventsource_resumes() {
+    resumes(&["node", "eventsource.mjs"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_httpx_sse_resumes() {
+    let python = clients_dir().join("venv/bin/python");
+    resumes(&[python.to_str().unwrap(), "httpx_client.py"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_resumes_by_hand() {
+    resumes(&["bash", "curl.sh"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_subscriber_resumes_and_prints_json() {
+    let mut hub = Hub::start();
+    let publisher = hub.publisher();
+    let mut command: Command = super::hub::tidewire().into();
+    command.args(["subscribe", "--topic", "clients", "--json", "--from", "earliest"]);
+    command.args(["--url", &hub.http, "--count", &EVENTS.to_string()]);
+    let mut client = Client::spawn(command);
+    for (round, third) in (0..EVENTS).collect::<Vec<_>>().chunks(EVENTS / 3).enumerate() {
+        publish(&publisher, third).await;
+        for n in third {
+            let data = loop {
+                let line = client.line().await.expect("one line for each event");
+                let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert!(said.get("gap").is_none(), "{line}");
+                if let Some(data) = said["data"].as_str() {
+                    break data.to_owned();
+                }
+            };
+            assert_eq!(data, text(*n));
+        }
+        away(&mut hub, round).await;
+    }
+    assert!(client.child.wait().await.unwrap().success(), "it ends after --count");
+}
+
+/// Publishes in three parts; the hub dies after the first and restarts after the second.
+async fn resumes(command: &[&str]) {
+    let mut hub = Hub::start();
+    let publisher = hub.publisher();
+    let url = format!("{}/v1/events?topic=clients&from=earliest", hub.http);
+    let mut process = Command::new(command[0]);
+    process.args(&command[1..]).args([&url, &text(EVENTS - 1)]).current_dir(clients_dir());
+    let mut client = Client::spawn(process);
+    let mut last_cursor = None;
+    for (round, third) in (0..EVENTS).collect::<Vec<_>>().chunks(EVENTS / 3).enumerate() {
+        publish(&publisher, third).await;
+        for n in third {
+            let (cursor, data) = client.event().await;
+            assert_eq!(data, text(*n), "each once, in order");
+            let cursor = cursor.parse::<tidewire_client::Cursor>().unwrap();
+            assert!(last_cursor.is_none_or(|last| cursor > last));
+            last_cursor = Some(cursor);
+        }
+        if round < 2 {
+            away(&mut hub, round).await;
+        }
+    }
+    let mut opened = client.opened;
+    while let Some(line) = client.line().await {
+        opened += usize::from(line == "open");
+        assert!(!line.starts_with("event") && !line.starts_with("gap"), "{line}");
+    }
+    assert!(opened >= 3, "it came back twice: {opened}");
+}
+
+async fn away(hub: &mut Hub, round: usize) {
+    match round {
+        0 => hub.kill(),
+        1 => assert!(hub.terminate().await.success()),
+        _ => return,
+    }
+    hub.start_again();
+}
+
+async fn publish(publisher: &Publisher, numbers: &[usize]) {
+    let topic = Topic::parse("clients").unwrap();
+    let events = numbers
+        .iter()
+        .map(|n| NewEvent::new(topic.clone(), EventData::parse(text(*n), 100).unwrap()));
+    // The first try after a restart may find the old connection dead.
+    let events: Vec<_> = events.collect();
+    let results = match publisher.publish_batch(events.clone()).await {
+        Ok(results) => results,
+        Err(_) => publisher.publish_batch(events).await.unwrap(),
+    };
+    for result in results {
+        result.unwrap();
+    }
+}
+
+fn text(n: usize) -> String {
+    format!("event-number-{n}")
+}
+
+fn clients_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+struct Client {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    opened: usize,
+}
+
+impl Client {
+    fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; `make setup-tests` installs what the tests need")
+        });
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines, opened: 0 }
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        timeout(PATIENCE, self.lines.next_line()).await.expect("the client speaks").unwrap()
+    }
+
+    /// The next event's id and data.
+    async fn event(&mut self) -> (String, String) {
+        loop {
+            let line = self.line().await.expect("the client goes on; `make setup-tests` was run?");
+            match line.split_once(' ') {
+                Some(("event", event)) => {
+                    let (id, data) = event.split_once(' ').unwrap();
+                    return (id.into(), data.into());
+                }
+                _ if line == "open" => self.opened += 1,
+                _ => panic!("{line}"),
+            }
+        }
+    }
+}
