@@ -26,7 +26,9 @@ use crate::{
 };
 
 /// What one page read from the log may hold: about what a subscription holds while it is sent.
-const PAGE: PageLimit = PageLimit { events: 256, bytes: 64 * 1024 };
+const PAGE: PageLimit = PageLimit { events: 256, bytes: 32 * 1024 };
+/// Bytes of a usual frame beside its data.
+const FIELD_BYTES: usize = 48;
 /// How long a quiet client's cursor may stand still while the log moves on.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(15);
 /// The share of the heartbeat's interval, in percent, that may be taken off at random.
@@ -186,7 +188,8 @@ impl Subscription {
             sleep(READ_AGAIN_DELAY).await;
         }
         self.cursor = page.next;
-        let mut bytes = BytesMut::new();
+        let data_bytes: usize = page.events.iter().map(|e| e.event.data.as_bytes().len()).sum();
+        let mut bytes = BytesMut::with_capacity(data_bytes + FIELD_BYTES * page.events.len());
         for event in &page.events {
             bytes.extend_from_slice(&frame::event(event, self.key.envelope));
         }

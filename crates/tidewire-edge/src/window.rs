@@ -11,8 +11,8 @@ use tidewire_core::{Cursor, Event, Sequence, Topic};
 use crate::{Envelope, frame};
 
 /// Bytes that an event takes in the window beside its data: its parts, its frame's fields, and
-/// what holds them. An estimate, so that a flood of tiny events is bounded too.
-const ENTRY_BYTES: usize = 400;
+/// what holds them. Measured with a full window, so that tiny events are bounded too.
+const ENTRY_BYTES: usize = 600;
 
 /// An event in the window, and its frames, each encoded once, when somebody first wants it.
 #[derive(Debug)]

@@ -29,6 +29,9 @@ use crate::{
     settings::Invocation,
 };
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().collect();
     match settings::read(&arguments) {
