@@ -2,7 +2,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::start::GapReason;
+use crate::gap::GapReason;
 
 /// Names and explains every metric of this crate; call it once, after the recorder is installed.
 pub fn describe() {

@@ -20,9 +20,10 @@ use crate::{
     fanout::{Attached, Fanout, Live},
     feed::{Batch, Behind, FeedKey},
     frame::{self, Hello},
+    gap::{Gap, GapReason},
     metrics::{self, ClosedBecause},
     request::OnGap,
-    start::{self, Gap, GapReason, Start},
+    start::{self, Start},
 };
 
 /// What one page read from the log may hold: about what a subscription holds while it is sent.

@@ -1,18 +1,17 @@
 //! The gRPC service: what each call makes of its events, and of their outcomes.
 
-use tidewire_core::Receipt;
 use tidewire_proto::v1::{
-    self, PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse,
-    PublishResult, PublishStreamRequest, ingest_server, publish_result,
+    PublishBatchRequest, PublishBatchResponse, PublishRequest, PublishResponse,
+    PublishStreamRequest, ingest_server,
 };
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use crate::{
+    answer::{result_of, written},
     border::{Border, check_count},
     ingest::Ingest,
     metrics::Transport::Grpc,
     publish_stream::Answers,
-    refusal::Refusal,
     status,
     trace_parent::TraceParent,
 };
@@ -59,20 +58,7 @@ impl ingest_server::Ingest for GrpcDoor {
     }
 }
 
-/// An outcome beside others.
-pub(crate) fn result_of(outcome: Result<Receipt, Refusal>) -> PublishResult {
-    let result = match outcome {
-        Ok(receipt) => publish_result::Result::Receipt(written(receipt)),
-        Err(refusal) => publish_result::Result::Status(status::of_event(&refusal)),
-    };
-    PublishResult { result: Some(result) }
-}
-
 fn border_of(ingest: &Ingest, metadata: &MetadataMap) -> Border {
     let trace = metadata.get(TraceParent::NAME);
     ingest.border(trace.and_then(|trace| trace.to_str().ok()))
-}
-
-fn written(receipt: Receipt) -> v1::Receipt {
-    v1::Receipt { cursor: receipt.cursor.to_string(), duplicate: receipt.duplicate }
 }

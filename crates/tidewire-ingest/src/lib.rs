@@ -4,6 +4,7 @@
 //! All three doors (unary and batch calls, the stream, HTTP) share one way in: [`Ingest`]. It knows
 //! no implementation of the backbone, no subscriber and no SSE.
 
+mod answer;
 mod border;
 mod budget;
 mod config;

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, Streaming};
 
 use crate::{
-    border::Border, budget::Permit, grpc::result_of, ingest::Ingest, metrics::Transport::Grpc,
+    answer::result_of, border::Border, budget::Permit, ingest::Ingest, metrics::Transport::Grpc,
     publishing::Publishing, refusal::Refusal, status,
 };
 
