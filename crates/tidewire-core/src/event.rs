@@ -64,9 +64,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether the event's ttl, if it has one, has passed.
-    pub fn is_past_ttl(&self, now: UnixMillis) -> bool {
-        self.event.ttl.is_some_and(|ttl| now.0 >= self.time.0 + ttl.seconds() * 1_000)
+    /// From when on the event is left out of reads; the end of time where it has no ttl.
+    pub fn expires(&self) -> UnixMillis {
+        let expires = |ttl: Ttl| self.time.0.saturating_add(ttl.seconds() * 1_000);
+        UnixMillis(self.event.ttl.map_or(u64::MAX, expires))
     }
 }
 
@@ -375,7 +376,6 @@ mod tests {
         event.ttl = Some(Ttl::from_seconds(2).unwrap());
         let stored =
             event.stored(Cursor::new(crate::Epoch(1), crate::Sequence(1)), UnixMillis(10_000));
-        assert!(!stored.is_past_ttl(UnixMillis(11_999)));
-        assert!(stored.is_past_ttl(UnixMillis(12_000)));
+        assert_eq!(stored.expires(), UnixMillis(12_000));
     }
 }

@@ -20,6 +20,9 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Milliseconds from which each connection draws its own `retry`, since no browser has jitter.
     pub retry_milliseconds: RangeInclusive<u64>,
+    /// Connections at once; one more is closed as soon as it is accepted, which an `EventSource`
+    /// takes for a reason to try again. Each is an open file, and the log needs some too.
+    pub connections_max: usize,
     /// How long a subscriber's kernel may leave sent bytes unacknowledged, or its window closed,
     /// before its connection is let go.
     pub write_timeout: Duration,
@@ -40,6 +43,7 @@ impl Default for Config {
             replays_max: 16,
             heartbeat_interval: Duration::from_secs(15),
             retry_milliseconds: 1_000..=5_000,
+            connections_max: 100_000,
             write_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             cors_origins: Vec::new(),

@@ -19,7 +19,6 @@ use crate::{
 /// A running edge. It holds nothing that its clients' cursors cannot rebuild.
 pub struct Edge {
     shared: Arc<Shared>,
-    health: Arc<TailHealth>,
     follower: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -39,8 +38,8 @@ impl Edge {
             ending.clone(),
         ));
         let replays = Semaphore::new(config.replays_max);
-        let shared = Arc::new(Shared { config, backbone, fanout, replays, ending });
-        Self { shared, health, follower: Mutex::new(Some(follower)) }
+        let shared = Arc::new(Shared { config, backbone, fanout, health, replays, ending });
+        Self { shared, follower: Mutex::new(Some(follower)) }
     }
 
     /// The public routes: `GET /v1/events`, and the page where it is on.
@@ -68,7 +67,10 @@ impl Edge {
 
     /// Why this edge should get no new subscribers, if it should not.
     pub fn trouble(&self) -> Option<&'static str> {
-        self.health.trouble()
+        if self.follower.lock().as_ref().is_none_or(JoinHandle::is_finished) {
+            return Some("the edge follows the log no more");
+        }
+        self.shared.health.trouble()
     }
 
     /// Waits until the tail has ended, after `ending` was cancelled.

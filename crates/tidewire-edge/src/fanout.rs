@@ -17,6 +17,13 @@ use crate::{
 /// what they hold beyond it stays below this share too.
 const SWEEPS_PER_WINDOW: usize = 16;
 
+/// Events of the window that one call matches while everybody else waits.
+const REACHED_BACK_MAX: usize = 256;
+/// Events that are handed out at once to one who is further behind than that.
+const RECENT_MAX: usize = 1_024;
+/// Events that are dispatched while everybody else waits.
+const DISPATCHED_AT_ONCE_MAX: usize = 32;
+
 /// Where the dispatcher's events meet the subscribers' interests.
 #[derive(Debug)]
 pub(crate) struct Fanout {
@@ -39,6 +46,8 @@ struct State {
 struct Subscribed {
     feed: Arc<Feed>,
     subscribers: usize,
+    /// Whether it has got something that is not announced yet.
+    is_touched: bool,
 }
 
 /// The answer to a subscriber that wants to go on from a cursor.
@@ -46,6 +55,8 @@ struct Subscribed {
 pub(crate) enum Attached {
     /// Everything after the cursor comes from here.
     Joined(Live),
+    /// The next events of the log, wanted or not, from memory; there are more.
+    Recent(Vec<Arc<Entry>>),
     /// The cursor is older than what is in memory, or of another epoch: read a page from the log.
     Behind,
 }
@@ -62,7 +73,10 @@ impl Fanout {
     /// Joins the live events after `cursor`, which may be ahead of what has been dispatched.
     pub(crate) fn attach(self: &Arc<Self>, key: &FeedKey, cursor: Cursor) -> Attached {
         let mut state = self.state.lock();
-        let Some(slot) = state.slot(key, cursor) else { return Attached::Behind };
+        let slot = match state.slot(key, cursor) {
+            Ok(slot) => slot,
+            Err(attached) => return attached,
+        };
         let subscribed = &mut state.feeds[slot];
         subscribed.subscribers += 1;
         let position = Position::new(Arc::clone(&subscribed.feed), cursor);
@@ -70,22 +84,22 @@ impl Fanout {
     }
 
     /// Hands the next events of the log to whoever wants them.
-    pub(crate) fn dispatch(&self, events: impl IntoIterator<Item = Event>) {
-        let mut touched = Vec::new();
-        let feeds: Vec<_> = {
-            let mut state = self.state.lock();
-            let mut found = Vec::new();
-            for event in events {
-                state.take(event, &mut found);
-                touched.extend_from_slice(&found);
+    pub(crate) fn dispatch(&self, events: Vec<Event>) {
+        let mut events = events.into_iter().peekable();
+        let mut found = Vec::new();
+        while events.peek().is_some() {
+            let mut touched = Vec::new();
+            let feeds: Vec<_> = {
+                let mut state = self.state.lock();
+                for event in events.by_ref().take(DISPATCHED_AT_ONCE_MAX) {
+                    state.take(event, &mut found, &mut touched);
+                }
+                state.sweep(self.window_events_max);
+                touched.into_iter().map(|slot| state.untouch(slot)).collect()
+            };
+            for feed in feeds {
+                feed.announce();
             }
-            state.sweep(self.window_events_max);
-            touched.sort_unstable();
-            touched.dedup();
-            touched.iter().map(|slot| Arc::clone(&state.feeds[*slot].feed)).collect()
-        };
-        for feed in feeds {
-            feed.announce();
         }
     }
 
@@ -124,32 +138,53 @@ impl Fanout {
 }
 
 impl State {
-    /// The slot of a feed that reaches back to the cursor, made if there is none for the key.
-    fn slot(&mut self, key: &FeedKey, cursor: Cursor) -> Option<usize> {
-        let window = self.window.as_ref()?;
-        if let Some(slot) = self.by_key.get(key) {
-            return self.feeds[*slot].feed.reach_back(cursor, window).then_some(*slot);
+    /// The slot of a feed that reaches back to the cursor, made if there is none for the key; or
+    /// what the subscriber gets instead.
+    fn slot(&mut self, key: &FeedKey, cursor: Cursor) -> Result<usize, Attached> {
+        let window = self.window.as_ref().ok_or(Attached::Behind)?;
+        let slot = self.by_key.get(key).copied();
+        if let Some(slot) = slot.filter(|slot| self.feeds[*slot].feed.reaches(cursor)) {
+            return Ok(slot);
         }
         if !window.reaches(cursor) {
-            return None;
+            return Err(Attached::Behind);
+        }
+        if window.count_after(cursor.sequence) > REACHED_BACK_MAX {
+            let recent = window.after(cursor.sequence).take(RECENT_MAX);
+            return Err(Attached::Recent(recent.cloned().collect()));
+        }
+        if let Some(slot) = slot {
+            self.feeds[slot].feed.reach_back(cursor, window);
+            return Ok(slot);
         }
         let feed = Arc::new(Feed::new(key.clone(), cursor, window));
-        let slot = self.feeds.insert(Subscribed { feed, subscribers: 0 });
+        let subscribed = Subscribed { feed, subscribers: 0, is_touched: false };
+        let slot = self.feeds.insert(subscribed);
         self.by_key.insert(key.clone(), slot);
         self.index.insert(&key.interest, slot);
         metrics::set_feeds(self.feeds.len());
-        Some(slot)
+        Ok(slot)
     }
 
-    fn take(&mut self, event: Event, found: &mut Vec<usize>) {
+    fn take(&mut self, event: Event, found: &mut Vec<usize>, touched: &mut Vec<usize>) {
         let Some(window) = &mut self.window else { return };
         let entry = Arc::new(Entry::new(event));
         self.index.find(entry.topic(), found);
         for slot in found {
-            let feed = &self.feeds[*slot].feed;
-            feed.push(entry.cursor().sequence, entry.frame(feed.key.envelope));
+            let subscribed = &mut self.feeds[*slot];
+            subscribed.feed.push(entry.frame(subscribed.feed.key.envelope));
+            if !subscribed.is_touched {
+                subscribed.is_touched = true;
+                touched.push(*slot);
+            }
         }
         self.evicted_since_sweep += window.push(entry);
+    }
+
+    fn untouch(&mut self, slot: usize) -> Arc<Feed> {
+        let subscribed = &mut self.feeds[slot];
+        subscribed.is_touched = false;
+        Arc::clone(&subscribed.feed)
     }
 
     fn sweep(&mut self, window_events_max: usize) {

@@ -4,14 +4,20 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tidewire_core::{Cursor, Epoch, Interest, Sequence};
+use tidewire_core::{Cursor, Epoch, Interest, Sequence, UnixMillis};
 use tokio::sync::Notify;
 
-use crate::{Envelope, window::Window};
+use crate::{
+    Envelope,
+    window::{Frame, Window},
+};
 
 /// Bytes that are copied together to leave in one write. A longer frame leaves alone, uncopied;
 /// what a slow reader holds in memory is about this much.
 const COALESCED_BYTES_MAX: usize = 16 * 1024;
+
+/// Frames that one feed holds. Who is further behind is served from the window, or the log.
+const FEED_FRAMES_MAX: usize = 256;
 
 /// What makes two subscriptions want the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -34,7 +40,7 @@ pub(crate) struct Feed {
 struct FeedLog {
     epoch: Epoch,
     start: Sequence,
-    frames: VecDeque<(Sequence, Bytes)>,
+    frames: VecDeque<Frame>,
 }
 
 /// Some frames for one subscriber, to leave in one write.
@@ -57,32 +63,38 @@ impl Feed {
         feed
     }
 
-    /// Makes sure that everything wanted after `cursor` is here, from the window where need be.
-    /// Says whether it is.
-    pub(crate) fn reach_back(&self, cursor: Cursor, window: &Window) -> bool {
+    /// Whether everything wanted after `cursor` is here, or still to come.
+    pub(crate) fn reaches(&self, cursor: Cursor) -> bool {
+        let log = self.log.lock();
+        log.epoch == cursor.epoch && log.start <= cursor.sequence
+    }
+
+    /// Takes what is wanted after `cursor` from a window that reaches back to it.
+    pub(crate) fn reach_back(&self, cursor: Cursor, window: &Window) {
         let mut log = self.log.lock();
-        if log.epoch != cursor.epoch {
-            return false;
-        }
-        if cursor.sequence >= log.start {
-            return true;
-        }
-        if !window.reaches(cursor) {
-            return false;
+        let until = log.start;
+        if cursor.sequence >= until {
+            return;
         }
         let FeedKey { interest, envelope } = &self.key;
-        for entry in window.between(cursor.sequence, log.start).rev() {
+        let missing = window.after(cursor.sequence).rev();
+        for entry in missing.skip_while(|entry| entry.cursor().sequence > until) {
             if interest.wants(entry.topic()) {
-                log.frames.push_front((entry.cursor().sequence, entry.frame(*envelope)));
+                log.frames.push_front(entry.frame(*envelope));
             }
         }
         log.start = cursor.sequence;
-        true
     }
 
     /// Takes the next frame. Subscribers see it after [`Feed::announce`].
-    pub(crate) fn push(&self, sequence: Sequence, frame: Bytes) {
-        self.log.lock().frames.push_back((sequence, frame));
+    pub(crate) fn push(&self, frame: Frame) {
+        let mut log = self.log.lock();
+        log.frames.push_back(frame);
+        if log.frames.len() > FEED_FRAMES_MAX
+            && let Some(oldest) = log.frames.pop_front()
+        {
+            log.start = oldest.sequence;
+        }
     }
 
     /// Wakes the subscribers that wait.
@@ -93,10 +105,10 @@ impl Feed {
     /// Lets go of what the window has let go of.
     pub(crate) fn forget(&self, until: Sequence) {
         let mut log = self.log.lock();
-        let gone = log.frames.partition_point(|(sequence, _)| *sequence <= until);
+        let gone = log.frames.partition_point(|frame| frame.sequence <= until);
         let last_gone = log.frames.drain(..gone).next_back();
-        if let Some((sequence, _)) = last_gone {
-            log.start = sequence;
+        if let Some(frame) = last_gone {
+            log.start = frame.sequence;
         }
     }
 
@@ -114,8 +126,9 @@ impl Feed {
             return Err(Behind);
         }
         // Only what comes after the position: a subscriber may have read ahead of this edge's tail.
-        let seen = log.frames.partition_point(|(sequence, _)| *sequence <= position.sequence);
-        let waiting = log.frames.range(seen..);
+        let seen = log.frames.partition_point(|frame| frame.sequence <= position.sequence);
+        let now = UnixMillis::now();
+        let waiting = log.frames.range(seen..).filter(|frame| frame.expires > now);
         Ok(coalesce(waiting, position.epoch))
     }
 }
@@ -124,25 +137,22 @@ impl Feed {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Behind;
 
-fn coalesce<'f>(
-    frames: impl Iterator<Item = &'f (Sequence, Bytes)> + Clone,
-    epoch: Epoch,
-) -> Option<Batch> {
+fn coalesce<'f>(frames: impl Iterator<Item = &'f Frame> + Clone, epoch: Epoch) -> Option<Batch> {
     let mut bytes_total = 0;
-    let taken = frames.clone().take_while(|(_, frame)| {
+    let taken = frames.clone().take_while(|frame| {
         let first = bytes_total == 0;
-        bytes_total += frame.len();
+        bytes_total += frame.bytes.len();
         first || bytes_total <= COALESCED_BYTES_MAX
     });
     let events = taken.count();
-    let (last, only) = frames.clone().nth(events.checked_sub(1)?)?;
-    let cursor = Cursor::new(epoch, *last);
+    let last = frames.clone().nth(events.checked_sub(1)?)?;
+    let cursor = Cursor::new(epoch, last.sequence);
     if events == 1 {
-        return Some(Batch { bytes: only.clone(), events, cursor });
+        return Some(Batch { bytes: last.bytes.clone(), events, cursor });
     }
     let mut bytes = BytesMut::with_capacity(COALESCED_BYTES_MAX.min(bytes_total));
-    for (_, frame) in frames.take(events) {
-        bytes.extend_from_slice(frame);
+    for frame in frames.take(events) {
+        bytes.extend_from_slice(&frame.bytes);
     }
     Some(Batch { bytes: bytes.freeze(), events, cursor })
 }
@@ -163,10 +173,8 @@ impl Position {
     /// future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Batch, Behind> {
         loop {
+            // Made before looking: it hears what is announced between the look and the wait.
             let moved = self.feed.moved.notified();
-            tokio::pin!(moved);
-            // Registered before looking, so that nothing slips between the look and the wait.
-            moved.as_mut().enable();
             if let Some(batch) = self.feed.pending(self.cursor)? {
                 self.cursor = batch.cursor;
                 return Ok(batch);

@@ -26,52 +26,61 @@ pub(crate) struct TailHealth(Mutex<State>);
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// The window is not yet filled up to where the log stood at the start.
-    Filling {
-        until: Option<Cursor>,
-    },
+    /// Everything that the log held when the tail was last opened has been dispatched.
     Following,
-    Interrupted {
-        since: Instant,
+    /// Not yet, or not again.
+    Behind {
+        /// Where the log's head was when the tail was opened; `None` without a tail.
+        until: Option<Cursor>,
+        /// When the tail was interrupted; `None` at the start.
+        since: Option<Instant>,
     },
 }
 
 impl TailHealth {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State::Filling { until: None }))
+        Self(Mutex::new(State::Behind { until: None, since: None }))
     }
 
     /// Why the edge should get no new subscribers, if it should not.
     pub(crate) fn trouble(&self) -> Option<&'static str> {
         match *self.0.lock() {
-            State::Filling { .. } => Some("the edge's window is not filled yet"),
-            State::Interrupted { since } if since.elapsed() > INTERRUPTION_TOLERATED => {
-                Some("the edge is cut off from the backbone")
-            }
-            State::Following | State::Interrupted { .. } => None,
+            State::Behind { since: None, .. } => Some("the edge's window is not filled yet"),
+            State::Behind { since: Some(since), .. } => (since.elapsed() > INTERRUPTION_TOLERATED)
+                .then_some("the edge is cut off from the backbone"),
+            State::Following => None,
         }
     }
 
-    fn following_from(&self, after: Cursor, head: Cursor) {
+    /// Whether what is dispatched is what the log holds, but for a moment's delay.
+    pub(crate) fn is_following(&self) -> bool {
+        matches!(*self.0.lock(), State::Following)
+    }
+
+    fn opened(&self, after: Cursor, head: Cursor) {
         let mut state = self.0.lock();
         *state = match *state {
-            State::Filling { .. } if after < head => State::Filling { until: Some(head) },
+            State::Behind { since, .. } if after < head => {
+                State::Behind { until: Some(head), since }
+            }
             _ => State::Following,
         };
     }
 
     fn dispatched(&self, head: Cursor) {
         let mut state = self.0.lock();
-        if matches!(*state, State::Filling { until: Some(until) } if head >= until) {
+        if matches!(*state, State::Behind { until: Some(until), .. } if head >= until) {
             *state = State::Following;
         }
     }
 
     fn interrupted(&self) {
         let mut state = self.0.lock();
-        if matches!(*state, State::Following) {
-            *state = State::Interrupted { since: Instant::now() };
-        }
+        let since = match *state {
+            State::Following => Some(Instant::now()),
+            State::Behind { since, .. } => since,
+        };
+        *state = State::Behind { until: None, since };
     }
 }
 
@@ -89,8 +98,9 @@ pub(crate) async fn follow(
         tail.health.interrupted();
         metrics::count_tail_interruption();
         warn!(%error, "the tail was interrupted");
-        delay = if progressed { RETRY_DELAY_MIN } else { (delay * 2).min(RETRY_DELAY_MAX) };
+        delay = if progressed { RETRY_DELAY_MIN } else { delay };
         ending.run_until_cancelled(tokio::time::sleep(delay)).await;
+        delay = (delay * 2).min(RETRY_DELAY_MAX);
     }
 }
 
@@ -118,7 +128,7 @@ impl Tail {
             Ok(tail) => tail,
             Err(error) => return error,
         };
-        self.health.following_from(after, head);
+        self.health.opened(after, head);
         let mut chunks = tail.ready_chunks(DISPATCHED_TOGETHER_MAX);
         while let Some(chunk) = chunks.next().await {
             if let Err(error) = self.dispatch(chunk, progressed) {

@@ -15,7 +15,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
 use crate::{
-    Edge, SubscribeRequest, Subscription, frame,
+    Edge, SubscribeRequest, Subscription, frame, metrics,
     problem::Problem,
     start::Start,
     subscription::{Shared, retry},
@@ -72,6 +72,7 @@ fn stream_response(subscription: Subscription, start: &Start) -> Response {
 /// The backbone is away. A native `EventSource` never comes back from an error status, so whoever
 /// reads event streams gets a stream that ends, with the time to come back; the rest get a 503.
 fn come_back(shared: &Shared, headers: &HeaderMap) -> Response {
+    metrics::count_refused("unavailable");
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let delay = retry(&shared.config);
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {

@@ -22,17 +22,77 @@ pub fn describe() {
         ("tidewire_edge_heartbeats_total", "Heartbeats and cursors sent into silence"),
         (
             "tidewire_edge_replays_total",
-            "Subscriptions that left the live events or began before them",
+            "Times a subscription went over to reading the log: it began before what is in memory, \
+             or lagged behind it",
         ),
         ("tidewire_edge_pages_read_total", "Pages read from the log for replays"),
         ("tidewire_edge_gaps_total", "Gaps announced, by reason"),
         ("tidewire_edge_tail_interruptions_total", "Times the tail was interrupted"),
-        ("tidewire_edge_accept_errors_total", "Connections that could not be accepted"),
+        (
+            "tidewire_edge_connections_refused_total",
+            "Connections or subscriptions that were not served: the hub is full, out of open files, or \
+             its log does not answer",
+        ),
+        (
+            "tidewire_edge_connections_broken_total",
+            "Connections that ended with an error: cut, or nothing taken for the write timeout",
+        ),
     ];
     for (name, help) in counters {
         describe_counter!(name, Unit::Count, help);
     }
     describe_counter!("tidewire_edge_bytes_sent_total", Unit::Bytes, "Bytes handed to connections");
+    begin_at_zero();
+}
+
+/// Shows every series from the start: one that is absent until it first happens hides that first
+/// time from a rate.
+fn begin_at_zero() {
+    let series: [(&str, &str, &[&str]); 6] = [
+        ("tidewire_edge_connections_opened_total", "resume", &["live", "resumed", "gap"]),
+        ("tidewire_edge_connections_closed_total", "reason", &["client", "stopping"]),
+        (
+            "tidewire_edge_connections_refused_total",
+            "reason",
+            &["full", "not_accepted", "unavailable"],
+        ),
+        ("tidewire_edge_connections_broken_total", "reason", &["write_timeout", "cut"]),
+        ("tidewire_edge_replays_total", "because", &["began", "lagged"]),
+        ("tidewire_edge_gaps_total", "reason", &["expired", "epoch", "ahead", "malformed"]),
+    ];
+    for (name, label, values) in series {
+        for value in values {
+            counter!(name, label => *value).increment(0);
+        }
+    }
+    for name in [
+        "tidewire_edge_events_sent_total",
+        "tidewire_edge_bytes_sent_total",
+        "tidewire_edge_heartbeats_total",
+        "tidewire_edge_pages_read_total",
+        "tidewire_edge_tail_interruptions_total",
+    ] {
+        counter!(name).increment(0);
+    }
+    gauge!("tidewire_edge_connections").set(0.0);
+}
+
+/// Why events are read from the log for a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplayBecause {
+    /// It began before what is in memory.
+    Began,
+    /// It was live, and fell behind what is in memory.
+    Lagged,
+}
+
+impl ReplayBecause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::Lagged => "lagged",
+        }
+    }
 }
 
 /// Why a subscription ended.
@@ -44,17 +104,22 @@ pub(crate) enum ClosedBecause {
     Stopping,
 }
 
+impl ClosedBecause {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
 pub(crate) fn count_opened(resume: &'static str) {
     counter!("tidewire_edge_connections_opened_total", "resume" => resume).increment(1);
     gauge!("tidewire_edge_connections").increment(1.0);
 }
 
 pub(crate) fn count_closed(reason: ClosedBecause) {
-    let reason = match reason {
-        ClosedBecause::Client => "client",
-        ClosedBecause::Stopping => "stopping",
-    };
-    counter!("tidewire_edge_connections_closed_total", "reason" => reason).increment(1);
+    counter!("tidewire_edge_connections_closed_total", "reason" => reason.as_str()).increment(1);
     gauge!("tidewire_edge_connections").decrement(1.0);
 }
 
@@ -70,8 +135,8 @@ pub(crate) fn count_heartbeat() {
     counter!("tidewire_edge_heartbeats_total").increment(1);
 }
 
-pub(crate) fn count_replay(because: &'static str) {
-    counter!("tidewire_edge_replays_total", "because" => because).increment(1);
+pub(crate) fn count_replay(because: ReplayBecause) {
+    counter!("tidewire_edge_replays_total", "because" => because.as_str()).increment(1);
 }
 
 pub(crate) fn count_page_read() {
@@ -86,8 +151,13 @@ pub(crate) fn count_tail_interruption() {
     counter!("tidewire_edge_tail_interruptions_total").increment(1);
 }
 
-pub(crate) fn count_accept_error() {
-    counter!("tidewire_edge_accept_errors_total").increment(1);
+pub(crate) fn count_refused(reason: &'static str) {
+    counter!("tidewire_edge_connections_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn count_broken(by_timeout: bool) {
+    let reason = if by_timeout { "write_timeout" } else { "cut" };
+    counter!("tidewire_edge_connections_broken_total", "reason" => reason).increment(1);
 }
 
 pub(crate) fn set_feeds(feeds: usize) {

@@ -13,6 +13,19 @@ const HEARTBEAT_SECONDS: RangeInclusive<u64> = 2..=30;
 /// Bytes of a cursor's spelling that are kept to be repeated in a gap; longer ones are cut.
 const REQUESTED_BYTES_MAX: usize = 64;
 
+/// What is read of a query; anything else is left alone, such as what caches are broken with.
+const PARAMETERS: [&str; 9] = [
+    "topic",
+    "last_event_id",
+    "lastEventID",
+    "lastEventId",
+    "from",
+    "on_gap",
+    "envelope",
+    "control",
+    "heartbeat",
+];
+
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A subscription as it was asked for.
@@ -78,7 +91,10 @@ impl SubscribeRequest {
         let mut request = Self::new(Interest::everything());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decode(name)?, decode(value)?);
+            let Some(name) = decode(name).ok().filter(|name| PARAMETERS.contains(&&**name)) else {
+                continue;
+            };
+            let value = decode(value)?;
             if name == "topic" {
                 filters.push(filter(&value)?);
                 if filters.len() > FILTERS_MAX {
@@ -194,7 +210,7 @@ mod tests {
     fn reads_every_parameter() {
         let request = parse(
             "topic=a.%3E&topic=b&from=earliest&on_gap=now&envelope=cloudevents&control=0\
-             &heartbeat=2&_=123",
+             &heartbeat=2&_=123&utm=%FF&%FF=1",
         )
         .unwrap();
         assert_eq!(request.interest.filters().len(), 2);

@@ -1,6 +1,6 @@
 //! How frames reach sockets: HTTP/1.1 by hyper, on sockets that hold little.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::server::conn::http1;
@@ -11,7 +11,7 @@ use hyper_util::{
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -26,6 +26,8 @@ const NOT_SENT_BYTES_MAX: u32 = 16 * 1024;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request.
 const HEADERS_MAX: usize = 64;
+/// Logged complaints about connections come at most this often.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a connection may take to end, once it shall: a request half sent is not waited for.
 const END_MAX: Duration = Duration::from_secs(5);
 /// The wait after a failure to accept, such as for want of file descriptors.
@@ -45,17 +47,18 @@ pub(crate) async fn serve(
     prepare(&listener, config)?;
     let connections = TaskTracker::new();
     let builder = Arc::new(builder(config));
+    let mut complaints = Complaints::default();
     while let Some(accepted) = ending.run_until_cancelled(listener.accept()).await {
         match accepted {
+            Ok(_) if connections.len() >= config.connections_max => complaints.refused(config),
             Ok((socket, _)) => {
                 let connection =
                     serve_connection(socket, router.clone(), builder.clone(), ending.clone());
                 connections.spawn(connection);
             }
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
-                metrics::count_accept_error();
-                tokio::time::sleep(ACCEPT_AGAIN_DELAY).await;
+                complaints.not_accepted(&error);
+                sleep(ACCEPT_AGAIN_DELAY).await;
             }
         }
     }
@@ -63,6 +66,37 @@ pub(crate) async fn serve(
     connections.close();
     connections.wait().await;
     Ok(())
+}
+
+/// Connections that are not served: each is counted, and now and then one is logged.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+}
+
+impl Complaints {
+    fn refused(&mut self, config: &Config) {
+        metrics::count_refused("full");
+        if self.is_due() {
+            let connections_max = config.connections_max;
+            warn!(connections_max, "connections are refused: raise the limit, or add hubs");
+        }
+    }
+
+    fn not_accepted(&mut self, error: &io::Error) {
+        metrics::count_refused("not_accepted");
+        if self.is_due() {
+            warn!(%error, "connections cannot be accepted: is the limit of open files too low?");
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL);
+        if due {
+            self.last = Some(Instant::now());
+        }
+        due
+    }
 }
 
 /// Sets what every accepted socket inherits.
@@ -108,6 +142,19 @@ async fn serve_connection(
         }
     };
     if let Err(error) = outcome {
+        metrics::count_broken(is_timeout(&error));
         debug!(%error, "a connection ended with an error");
     }
+}
+
+/// Whether the kernel gave the connection up because nothing was taken for the write timeout.
+fn is_timeout(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::TimedOut;
+        }
+        source = error.source();
+    }
+    false
 }

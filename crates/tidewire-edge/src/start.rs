@@ -4,6 +4,7 @@ use tidewire_core::{Backbone, Cursor, ReadError};
 
 use crate::{
     fanout::Fanout,
+    follow::TailHealth,
     gap::{Gap, GapReason},
     request::{From, SubscribeRequest},
 };
@@ -44,10 +45,13 @@ impl Start {
 pub(crate) async fn find(
     request: &SubscribeRequest,
     fanout: &Fanout,
+    health: &TailHealth,
     backbone: &dyn Backbone,
 ) -> Result<Start, ReadError> {
     let Some(requested) = &request.last_event_id else {
-        return Ok(Start::Live(match (request.from, fanout.head()) {
+        // While the tail catches up, its head is the past.
+        let head = if health.is_following() { fanout.head() } else { None };
+        return Ok(Start::Live(match (request.from, head) {
             (From::Now, Some(head)) => head,
             (From::Now, None) => backbone.bounds().await?.head(),
             (From::Earliest, _) => backbone.bounds().await?.start(),

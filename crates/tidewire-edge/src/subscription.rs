@@ -3,13 +3,14 @@
 //! First connect, resume, a slow reader and an interruption are the same two arms of one loop:
 //! join the live events where memory reaches back to the cursor, or read a page from the log.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use rand::RngExt as _;
-use tidewire_core::{Backbone, Cursor, Page, PageLimit, ReadError};
+use tidewire_core::{Backbone, Bounds, Cursor, Interest, Page, PageLimit, ReadError, UnixMillis};
 use tokio::{
     sync::Semaphore,
+    task::yield_now,
     time::{Instant, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -19,29 +20,33 @@ use crate::{
     Config, SubscribeRequest,
     fanout::{Attached, Fanout, Live},
     feed::{Batch, Behind, FeedKey},
+    follow::TailHealth,
     frame::{self, Hello},
     gap::{Gap, GapReason},
-    metrics::{self, ClosedBecause},
+    metrics::{self, ClosedBecause, ReplayBecause},
     request::OnGap,
     start::{self, Start},
+    window::Entry,
 };
 
 /// What one page read from the log may hold: about what a subscription holds while it is sent.
 const PAGE: PageLimit = PageLimit { events: 256, bytes: 32 * 1024 };
-/// Bytes of a usual frame beside its data.
-const FIELD_BYTES: usize = 48;
+/// Bytes of frames that are handed out together, unless one alone is longer.
+const HANDED_OUT_BYTES_MAX: usize = 64 * 1024;
 /// How long a quiet client's cursor may stand still while the log moves on.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(15);
 /// The share of the heartbeat's interval, in percent, that may be taken off at random.
 const HEARTBEAT_JITTER_PERCENT: u32 = 20;
-/// The wait before a page is asked for again where the last try gave nothing.
-const READ_AGAIN_DELAY: Duration = Duration::from_millis(500);
+/// Milliseconds before a page is asked for again where the last try gave nothing; each
+/// subscription draws its own.
+const READ_AGAIN_MILLISECONDS: RangeInclusive<u64> = 250..=1_000;
 
 /// What all subscriptions of an edge share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) backbone: Arc<dyn Backbone>,
     pub(crate) fanout: Arc<Fanout>,
+    pub(crate) health: Arc<TailHealth>,
     pub(crate) replays: Semaphore,
     /// Cancelled when every subscription shall end.
     pub(crate) ending: CancellationToken,
@@ -60,7 +65,8 @@ pub struct Subscription {
     /// The place among the live events; `None` while pages are read from the log.
     live: Option<Live>,
     /// The page that is being read, or waits for its turn.
-    reading: Option<AbortOnDropHandle<Result<Page, ReadError>>>,
+    reading: Option<AbortOnDropHandle<Found>>,
+    is_replaying: bool,
     opening: Option<Bytes>,
     /// When a heartbeat is due.
     quiet_until: Instant,
@@ -75,7 +81,8 @@ impl Subscription {
         shared: Arc<Shared>,
         request: SubscribeRequest,
     ) -> Result<(Self, Start), ReadError> {
-        let start = start::find(&request, &shared.fanout, &*shared.backbone).await?;
+        let start =
+            start::find(&request, &shared.fanout, &shared.health, &*shared.backbone).await?;
         Ok((Self::new(shared, request, &start), start))
     }
 
@@ -93,6 +100,7 @@ impl Subscription {
             cursor: start.cursor(),
             live: None,
             reading: None,
+            is_replaying: false,
             opening: None,
             quiet_until: now,
             told: (start.cursor(), now),
@@ -113,7 +121,7 @@ impl Subscription {
             Some(opening) => opening,
             None => match ending.run_until_cancelled(self.advance()).await {
                 Some(bytes) => bytes,
-                None => self.farewell(),
+                None => self.farewell()?,
             },
         };
         self.quiet_until = Instant::now() + self.quiet_interval();
@@ -131,7 +139,7 @@ impl Subscription {
                         Ok(batch) => return self.take(batch),
                         Err(Behind) => {
                             self.live = None;
-                            metrics::count_replay("lagged");
+                            self.begin_replay(ReplayBecause::Lagged);
                         }
                     },
                     () = sleep_until(self.quiet_until) => return self.keep_alive(),
@@ -139,10 +147,9 @@ impl Subscription {
             } else if let Some(reading) = &mut self.reading {
                 tokio::select! {
                     biased;
-                    page = reading => {
+                    found = reading => {
                         self.reading = None;
-                        let page = page.unwrap_or_else(|e| Err(ReadError::Unavailable(e.into())));
-                        if let Some(bytes) = self.take_page(page).await {
+                        if let Some(bytes) = found.ok().and_then(|found| self.take_found(found)) {
                             return bytes;
                         }
                     }
@@ -150,10 +157,28 @@ impl Subscription {
                 }
             } else {
                 match self.shared.fanout.attach(&self.key, self.cursor) {
-                    Attached::Joined(live) => self.live = Some(live),
-                    Attached::Behind => self.reading = Some(self.read()),
+                    Attached::Joined(live) => {
+                        self.live = Some(live);
+                        self.is_replaying = false;
+                    }
+                    Attached::Recent(entries) => match self.take_recent(&entries) {
+                        Some(bytes) => return bytes,
+                        None => yield_now().await,
+                    },
+                    Attached::Behind => {
+                        self.begin_replay(ReplayBecause::Began);
+                        self.reading = Some(self.read());
+                    }
                 }
             }
+        }
+    }
+
+    /// Counts a replay once, however many pages it takes.
+    fn begin_replay(&mut self, because: ReplayBecause) {
+        if !self.is_replaying {
+            self.is_replaying = true;
+            metrics::count_replay(because);
         }
     }
 
@@ -165,56 +190,65 @@ impl Subscription {
 
     /// One page from the log, once there is a permit for it. It is a task of its own, since a
     /// client whose socket is full is not asked for more: its read would hold the permit and wait.
-    fn read(&self) -> AbortOnDropHandle<Result<Page, ReadError>> {
-        let shared = Arc::clone(&self.shared);
+    fn read(&self) -> AbortOnDropHandle<Found> {
         let (interest, cursor) = (self.key.interest.clone(), self.cursor);
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            // The semaphore is never closed.
-            let _permit = shared.replays.acquire().await.ok();
-            metrics::count_page_read();
-            shared.backbone.read(&interest, cursor, PAGE).await
-        }))
+        AbortOnDropHandle::new(tokio::spawn(find(Arc::clone(&self.shared), interest, cursor)))
     }
 
-    /// What a page holds for the client; `None` where there is nothing to send.
-    async fn take_page(&mut self, page: Result<Page, ReadError>) -> Option<Bytes> {
-        let page = match page {
-            Ok(page) => page,
-            Err(error) => return self.look_for_gap(error).await,
-        };
-        if let Some(last) = page.events.last() {
-            self.tell(last.cursor);
-        } else if page.next == self.cursor {
-            // At the head of a log whose tail has not come here yet: wait for it.
-            sleep(READ_AGAIN_DELAY).await;
+    fn take_found(&mut self, found: Found) -> Option<Bytes> {
+        match found {
+            Found::Page(page) => {
+                let envelope = self.key.envelope;
+                let frames = page.events.iter();
+                let frames = frames.map(|event| (event.cursor, frame::event(event, envelope)));
+                self.hand_out(frames, page.next)
+            }
+            Found::Gone(reason, bounds) => {
+                // The client's own cursor: it has not heard of pages that held nothing for it.
+                let requested = self.told.0.to_string();
+                let gap = Gap::new(reason, &requested, self.on_gap, &bounds);
+                metrics::count_gap(reason);
+                self.tell(gap.resumed_from);
+                Some(frame::gap(&gap))
+            }
+            Found::Nothing => None,
         }
-        self.cursor = page.next;
-        let data_bytes: usize = page.events.iter().map(|e| e.event.data.as_bytes().len()).sum();
-        let mut bytes = BytesMut::with_capacity(data_bytes + FIELD_BYTES * page.events.len());
-        for event in &page.events {
-            bytes.extend_from_slice(&frame::event(event, self.key.envelope));
+    }
+
+    /// What is wanted of the window's next events.
+    fn take_recent(&mut self, entries: &[Arc<Entry>]) -> Option<Bytes> {
+        let next = entries.last()?.cursor();
+        let FeedKey { interest, envelope } = self.key.clone();
+        let now = UnixMillis::now();
+        let wanted = entries
+            .iter()
+            .filter(|entry| entry.event().expires() > now && interest.wants(entry.topic()));
+        self.hand_out(wanted.map(|entry| (entry.cursor(), entry.bytes_apart(envelope))), next)
+    }
+
+    /// Puts frames together, and moves to `next`. Where they are too long together, the rest is
+    /// looked up again when these have left.
+    fn hand_out(
+        &mut self,
+        frames: impl Iterator<Item = (Cursor, Bytes)>,
+        next: Cursor,
+    ) -> Option<Bytes> {
+        let mut taken: Vec<Bytes> = Vec::new();
+        let (mut length, mut reached) = (0, next);
+        for (cursor, frame) in frames {
+            if !taken.is_empty() && length + frame.len() > HANDED_OUT_BYTES_MAX {
+                reached = self.cursor;
+                break;
+            }
+            length += frame.len();
+            taken.push(frame);
+            self.tell(cursor);
         }
-        metrics::count_events_sent(page.events.len());
+        self.cursor = reached;
+        metrics::count_events_sent(taken.len());
+        let mut bytes = BytesMut::with_capacity(length);
+        taken.iter().for_each(|frame| bytes.extend_from_slice(frame));
         (!bytes.is_empty()).then(|| bytes.freeze())
-    }
-
-    /// A page could not be read. Where what comes next is gone, say so, and go on where the
-    /// subscriber prefers; otherwise wait, and read again.
-    async fn look_for_gap(&mut self, error: ReadError) -> Option<Bytes> {
-        let gap = self.shared.backbone.bounds().await.ok().and_then(|bounds| {
-            let reason = GapReason::after(self.cursor, &bounds)?;
-            // The client's own cursor: it has not heard of pages that held nothing for it.
-            let requested = self.told.0.to_string();
-            Some(Gap::new(reason, &requested, self.on_gap, &bounds))
-        });
-        let Some(gap) = gap else {
-            debug!(%error, "a page could not be read: trying again");
-            sleep(READ_AGAIN_DELAY).await;
-            return None;
-        };
-        metrics::count_gap(gap.reason);
-        self.tell(gap.resumed_from);
-        Some(frame::gap(&gap))
     }
 
     /// The first frames. A gap comes before the hello: both move the client's cursor, and a cut
@@ -244,11 +278,11 @@ impl Subscription {
     fn keep_alive(&mut self) -> Bytes {
         metrics::count_heartbeat();
         let (told, told_at) = self.told;
-        if self.control && told_at.elapsed() >= CURSOR_INTERVAL {
+        if told_at.elapsed() >= CURSOR_INTERVAL {
             if let Some(head) = self.live.as_mut().and_then(Live::catch_up) {
                 self.cursor = head;
             }
-            if self.cursor != told {
+            if self.control && self.cursor != told {
                 self.tell(self.cursor);
                 return frame::cursor(self.cursor);
             }
@@ -257,13 +291,9 @@ impl Subscription {
     }
 
     /// The last frame before the hub ends the stream.
-    fn farewell(&mut self) -> Bytes {
+    fn farewell(&mut self) -> Option<Bytes> {
         self.closed_because = ClosedBecause::Stopping;
-        if self.control {
-            frame::retry("stopping", retry(&self.shared.config))
-        } else {
-            frame::HEARTBEAT
-        }
+        self.control.then(|| frame::retry("stopping", retry(&self.shared.config)))
     }
 
     /// Notes that the client gets a cursor with what is handed out now.
@@ -282,6 +312,41 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         metrics::count_closed(self.closed_because);
     }
+}
+
+/// What reading from the log came to.
+enum Found {
+    Page(Page),
+    /// What comes next is gone.
+    Gone(GapReason, Bounds),
+    /// Nothing for now; some time has passed.
+    Nothing,
+}
+
+/// Reads a page under a permit, or finds out why there is none.
+async fn find(shared: Arc<Shared>, interest: Interest, cursor: Cursor) -> Found {
+    let page = {
+        // The semaphore is never closed.
+        let _permit = shared.replays.acquire().await.ok();
+        metrics::count_page_read();
+        shared.backbone.read(&interest, cursor, PAGE).await
+    };
+    match page {
+        // At the head of a log whose tail has not come here yet there is nothing to read.
+        Ok(page) if page.next != cursor => return Found::Page(page),
+        Ok(_) => {}
+        Err(error) => {
+            let bounds = shared.backbone.bounds().await.ok();
+            let gone = bounds.and_then(|bounds| Some((GapReason::after(cursor, &bounds)?, bounds)));
+            if let Some((reason, bounds)) = gone {
+                return Found::Gone(reason, bounds);
+            }
+            debug!(%error, "a page could not be read: trying again");
+        }
+    }
+    let delay = rand::rng().random_range(READ_AGAIN_MILLISECONDS);
+    sleep(Duration::from_millis(delay)).await;
+    Found::Nothing
 }
 
 /// A `retry` of its own for each connection, in milliseconds.

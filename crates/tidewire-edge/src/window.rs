@@ -6,13 +6,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidewire_core::{Cursor, Event, Sequence, Topic};
+use tidewire_core::{Cursor, Event, Sequence, Topic, UnixMillis};
 
 use crate::{Envelope, frame};
 
 /// Bytes that an event takes in the window beside its data: its parts, its frame's fields, and
 /// what holds them. Measured with a full window, so that tiny events are bounded too.
 const ENTRY_BYTES: usize = 600;
+
+/// An event as a subscriber gets it.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub(crate) sequence: Sequence,
+    /// From when on it is left out: its ttl has passed.
+    pub(crate) expires: UnixMillis,
+    pub(crate) bytes: Bytes,
+}
 
 /// An event in the window, and its frames, each encoded once, when somebody first wants it.
 #[derive(Debug)]
@@ -27,6 +36,10 @@ impl Entry {
         Self { event, plain: OnceLock::new(), cloud_event: OnceLock::new() }
     }
 
+    pub(crate) fn event(&self) -> &Event {
+        &self.event
+    }
+
     pub(crate) fn topic(&self) -> &Topic {
         &self.event.event.topic
     }
@@ -35,25 +48,52 @@ impl Entry {
         self.event.cursor
     }
 
-    /// The event's frame, shared by all who want it in this envelope.
-    pub(crate) fn frame(&self, envelope: Envelope) -> Bytes {
-        let frame = match envelope {
-            Envelope::None => &self.plain,
-            Envelope::CloudEvents => &self.cloud_event,
-        };
-        frame.get_or_init(|| frame::event(&self.event, envelope)).clone()
+    /// The event's frame, its bytes shared by all who want it in this envelope.
+    pub(crate) fn frame(&self, envelope: Envelope) -> Frame {
+        Frame {
+            sequence: self.event.cursor.sequence,
+            expires: self.event.expires(),
+            bytes: self.bytes_in(envelope),
+        }
     }
 
-    /// What the entry is counted as: twice its data, since data and frame may both be held.
+    /// The frame's bytes, kept for others: for who holds the window's lock, which counts them.
+    fn bytes_in(&self, envelope: Envelope) -> Bytes {
+        self.made(envelope).get_or_init(|| frame::event(&self.event, envelope)).clone()
+    }
+
+    /// The frame's bytes, made for this one reader where nobody has wanted them before.
+    pub(crate) fn bytes_apart(&self, envelope: Envelope) -> Bytes {
+        let made = self.made(envelope).get().cloned();
+        made.unwrap_or_else(|| frame::event(&self.event, envelope))
+    }
+
+    fn made(&self, envelope: Envelope) -> &OnceLock<Bytes> {
+        match envelope {
+            Envelope::None => &self.plain,
+            Envelope::CloudEvents => &self.cloud_event,
+        }
+    }
+
+    /// What the entry is counted as: its data and attributes, the frames that are made already,
+    /// and the rest.
     fn bytes(&self) -> usize {
-        2 * self.event.event.data.as_bytes().len() + ENTRY_BYTES
+        let event = &self.event.event;
+        let attributes = event.attributes.iter().map(|(name, value)| name.len() + value.len());
+        let frames =
+            [&self.plain, &self.cloud_event].map(|frame| frame.get().map_or(0, Bytes::len));
+        event.data.as_bytes().len()
+            + attributes.sum::<usize>()
+            + frames.iter().sum::<usize>()
+            + ENTRY_BYTES
     }
 }
 
 /// The recent events, up to `head`, from after `start`.
 #[derive(Debug)]
 pub(crate) struct Window {
-    entries: VecDeque<Arc<Entry>>,
+    /// Each with what it was counted as when it came.
+    entries: VecDeque<(Arc<Entry>, usize)>,
     bytes: usize,
     events_max: usize,
     bytes_max: usize,
@@ -95,25 +135,27 @@ impl Window {
     pub(crate) fn push(&mut self, entry: Arc<Entry>) -> usize {
         debug_assert!(entry.cursor() > self.head, "the tail is in order");
         self.head = entry.cursor();
-        self.bytes += entry.bytes();
-        self.entries.push_back(entry);
+        let bytes = entry.bytes();
+        self.bytes += bytes;
+        self.entries.push_back((entry, bytes));
         let held = self.entries.len();
         while self.entries.len() > self.events_max || self.bytes > self.bytes_max {
-            let Some(oldest) = self.entries.pop_front() else { break };
-            self.bytes -= oldest.bytes();
+            let Some((oldest, bytes)) = self.entries.pop_front() else { break };
+            self.bytes -= bytes;
             self.start = oldest.cursor();
         }
         held - self.entries.len()
     }
 
-    /// The events after one place and up to another, oldest first.
-    pub(crate) fn between(
-        &self,
-        after: Sequence,
-        until: Sequence,
-    ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
-        let place = |sequence| self.entries.partition_point(|e| e.cursor().sequence <= sequence);
-        let from = place(after);
-        self.entries.range(from..place(until).max(from))
+    /// The events after a place, oldest first.
+    pub(crate) fn after(&self, place: Sequence) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        let from = self.entries.partition_point(|(entry, _)| entry.cursor().sequence <= place);
+        self.entries.range(from..).map(|(entry, _)| entry)
+    }
+
+    /// How many events stand after a place.
+    pub(crate) fn count_after(&self, place: Sequence) -> usize {
+        let seen = self.entries.partition_point(|(entry, _)| entry.cursor().sequence <= place);
+        self.entries.len() - seen
     }
 }

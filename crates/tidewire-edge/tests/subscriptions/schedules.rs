@@ -3,25 +3,21 @@
 //!
 //! A checker that knows the whole log follows every subscriber: each frame must be the next wanted
 //! event after what it has seen, or a gap that is true.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use futures_util::stream;
-use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tidewire_core::{
-    Backbone, Bounds, Cursor, Epoch, Event, EventData, EventStream, Interest, NewEvent, Page,
-    PageLimit, PublishError, ReadError, Receipt, Sequence, Topic, TopicFilter, UnixMillis,
-};
+use tidewire_core::{Backbone, Cursor, Interest, TopicFilter};
 use tidewire_edge::{Config, Edge, From, OnGap, SubscribeRequest, Subscription};
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use super::model::{ModelLog, State};
 
 const SEEDS: u64 = 10_000;
 const STEPS: usize = 120;
-const TOPICS: [&str; 5] = ["a", "b", "c.x", "c.y", "d"];
+/// Simulated time that one schedule takes at the very most.
+const STORY_MAX: Duration = Duration::from_secs(1_000_000);
 const FILTERS: [&[&str]; 6] = [&["a"], &["b", "c.*"], &[">"], &["c.>"], &["d", "a"], &["quiet"]];
 
 #[test]
@@ -34,8 +30,10 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
             .start_paused(true)
             .build()
             .unwrap();
-        let outcome =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run(seed))));
+        let story =
+            async { timeout(STORY_MAX, run(seed)).await.expect("it ends in simulated time") };
+        let story = std::panic::AssertUnwindSafe(|| runtime.block_on(story));
+        let outcome = std::panic::catch_unwind(story);
         let tally = outcome.unwrap_or_else(|_| panic!("seed {seed} fails"));
         delivered += tally.delivered;
         gaps += tally.gaps;
@@ -54,9 +52,12 @@ struct Tally {
 async fn run(seed: u64) -> Tally {
     let mut random = StdRng::seed_from_u64(seed);
     let log = Arc::new(ModelLog::new(random.random()));
+    // Most windows are tiny. Some are larger than what a subscriber may reach back at once, and
+    // then events come in bursts, too.
+    let bursts = seed.is_multiple_of(8);
     let config = Config {
-        window_events_max: random.random_range(1..20),
-        window_bytes_max: random.random_range(500..40_000),
+        window_events_max: random.random_range(if bursts { 300..2_000 } else { 1..20 }),
+        window_bytes_max: if bursts { 1 << 30 } else { random.random_range(500..40_000) },
         replays_max: random.random_range(1..3),
         ..Config::default()
     };
@@ -67,7 +68,8 @@ async fn run(seed: u64) -> Tally {
 
     for _ in 0..STEPS {
         match random.random_range(0..100) {
-            0..30 => log.publish_some(&mut random),
+            0..3 if bursts => log.publish(300, 400, &mut random),
+            0..30 => log.publish(random.random_range(1..8), 0, &mut random),
             30..50 => log.release(&mut random),
             50..52 => log.expire(&mut random),
             52..53 => log.make_anew(&mut random),
@@ -194,10 +196,10 @@ impl Reader {
         let position = self.position.expect("the hello comes first");
         assert!(id > position, "{id} comes after {position}");
         let interest = &self.request.interest;
-        let truth = &log.truth[&id.epoch];
-        let mut wanted = truth.iter().filter(|event| {
-            event.cursor > position && event.cursor <= id && interest.wants(&event.event.topic)
-        });
+        assert_eq!(id.epoch, position.epoch, "only a gap leads to another epoch");
+        let place = |cursor: Cursor| usize::try_from(cursor.sequence.0).unwrap();
+        let between = &log.truth[&id.epoch][place(position)..place(id)];
+        let mut wanted = between.iter().filter(|event| interest.wants(&event.event.topic));
         if let Some(said) = said {
             let first = wanted.next().expect("what comes is wanted");
             assert_eq!(first.cursor, id, "nothing wanted is left out before {id}");
@@ -222,216 +224,5 @@ impl Reader {
         }
         self.position = Some(id);
         self.gaps += 1;
-    }
-}
-
-/// A log in memory whose tail goes only as far as it is let, and whose reads fail now and then.
-struct ModelLog {
-    state: Arc<Mutex<State>>,
-    /// Moved whenever tails should look again.
-    changed: watch::Sender<u64>,
-}
-
-struct State {
-    random: StdRng,
-    epoch: Epoch,
-    events: Vec<Event>,
-    oldest: Sequence,
-    released: Sequence,
-    breaks: u64,
-    settled: bool,
-    /// Every event of every epoch.
-    truth: HashMap<Epoch, Vec<Event>>,
-    /// The oldest event that was retained when an epoch ended.
-    lost: HashMap<Epoch, Sequence>,
-}
-
-impl State {
-    fn head(&self) -> Cursor {
-        Cursor::new(self.epoch, Sequence(self.events.len() as u64))
-    }
-
-    fn bounds(&self) -> Bounds {
-        Bounds { epoch: self.epoch, oldest: self.oldest, head: self.head().sequence }
-    }
-
-    fn failing(&mut self) -> Result<(), ReadError> {
-        let fails = !self.settled && self.random.random_range(0..12) == 0;
-        if fails { Err(ReadError::Unavailable("out of luck".into())) } else { Ok(()) }
-    }
-
-    fn after(&self, cursor: Cursor) -> Result<&[Event], ReadError> {
-        self.bounds().check(cursor)?;
-        Ok(&self.events[usize::try_from(cursor.sequence.0).unwrap()..])
-    }
-}
-
-impl ModelLog {
-    fn new(seed: u64) -> Self {
-        let epoch = Epoch(1);
-        let state = State {
-            random: StdRng::seed_from_u64(seed),
-            epoch,
-            events: Vec::new(),
-            oldest: Sequence(1),
-            released: Sequence::ZERO,
-            breaks: 0,
-            settled: false,
-            truth: HashMap::from([(epoch, Vec::new())]),
-            lost: HashMap::new(),
-        };
-        Self { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(0) }
-    }
-
-    fn lock(&self) -> parking_lot::MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
-    fn publish_some(&self, random: &mut StdRng) {
-        let mut state = self.lock();
-        for _ in 0..random.random_range(1..8) {
-            let cursor = Cursor::new(state.epoch, state.head().sequence.next());
-            let topic = Topic::parse(TOPICS[random.random_range(0..TOPICS.len())]).unwrap();
-            let data = EventData::parse(format!("{cursor} {topic}"), 100).unwrap();
-            let event = NewEvent::new(topic, data).stored(cursor, UnixMillis(0));
-            state.events.push(event.clone());
-            state.truth.get_mut(&cursor.epoch).unwrap().push(event);
-        }
-    }
-
-    /// Lets tails see some more.
-    fn release(&self, random: &mut StdRng) {
-        let mut state = self.lock();
-        let head = state.head().sequence;
-        let some = Sequence(random.random_range(state.released.0..=head.0));
-        state.released = if random.random() { head } else { some };
-        self.changed.send_modify(|n| *n += 1);
-    }
-
-    fn expire(&self, random: &mut StdRng) {
-        let mut state = self.lock();
-        let newest = state.head().sequence.next().0;
-        state.oldest = Sequence(random.random_range(state.oldest.0..=newest));
-    }
-
-    fn make_anew(&self, random: &mut StdRng) {
-        let mut state = self.lock();
-        let (ended, oldest) = (state.epoch, state.oldest);
-        state.lost.insert(ended, oldest);
-        state.epoch = Epoch(random.random());
-        state.events.clear();
-        state.oldest = Sequence(1);
-        state.released = Sequence::ZERO;
-        let epoch = state.epoch;
-        state.truth.insert(epoch, Vec::new());
-        self.changed.send_modify(|n| *n += 1);
-    }
-
-    fn break_tail(&self) {
-        self.lock().breaks += 1;
-        self.changed.send_modify(|n| *n += 1);
-    }
-
-    /// No more faults, and everything is there for everyone.
-    fn settle(&self) {
-        let mut state = self.lock();
-        state.settled = true;
-        state.released = state.head().sequence;
-        self.changed.send_modify(|n| *n += 1);
-    }
-}
-
-#[async_trait]
-impl Backbone for ModelLog {
-    async fn publish(&self, _: NewEvent) -> Result<Receipt, PublishError> {
-        unreachable!("an edge does not publish")
-    }
-
-    async fn read(
-        &self,
-        interest: &Interest,
-        after: Cursor,
-        limit: PageLimit,
-    ) -> Result<Page, ReadError> {
-        tokio::task::yield_now().await;
-        let mut state = self.lock();
-        state.failing()?;
-        let scanned = state.random.random_range(1..12);
-        let most = state.random.random_range(1..5).min(limit.events);
-        let mut page = Page { events: Vec::new(), next: after };
-        for event in state.after(after)?.iter().take(scanned) {
-            if interest.wants(&event.event.topic) {
-                if page.events.len() == most {
-                    break;
-                }
-                page.events.push(event.clone());
-            }
-            page.next = event.cursor;
-        }
-        Ok(page)
-    }
-
-    async fn latest(&self, _: &Interest, _: Cursor, _: PageLimit) -> Result<Page, ReadError> {
-        unreachable!("not asked for by these schedules")
-    }
-
-    async fn tail(&self, after: Cursor) -> Result<EventStream, ReadError> {
-        let breaks = {
-            let mut state = self.lock();
-            state.failing()?;
-            state.after(after)?;
-            state.breaks
-        };
-        let tail = ModelTail {
-            state: Arc::clone(&self.state),
-            changed: self.changed.subscribe(),
-            after,
-            breaks,
-        };
-        Ok(Box::pin(stream::unfold(Some(tail), async |tail| {
-            let mut tail = tail?;
-            let item = tail.next().await;
-            let goes_on = item.is_ok();
-            Some((item, goes_on.then_some(tail)))
-        })))
-    }
-
-    async fn bounds(&self) -> Result<Bounds, ReadError> {
-        let mut state = self.lock();
-        state.failing()?;
-        Ok(state.bounds())
-    }
-
-    async fn cursor_at(&self, _: UnixMillis) -> Result<Cursor, ReadError> {
-        unreachable!("not asked for by these schedules")
-    }
-}
-
-struct ModelTail {
-    state: Arc<Mutex<State>>,
-    changed: watch::Receiver<u64>,
-    after: Cursor,
-    breaks: u64,
-}
-
-impl ModelTail {
-    async fn next(&mut self) -> Result<Event, ReadError> {
-        loop {
-            self.changed.borrow_and_update();
-            {
-                let state = self.state.lock();
-                if state.breaks != self.breaks {
-                    return Err(ReadError::Unavailable("the tail broke".into()));
-                }
-                let released = state.released;
-                let next = state.after(self.after)?.first();
-                if let Some(event) = next.filter(|event| event.cursor.sequence <= released) {
-                    self.after = event.cursor;
-                    return Ok(event.clone());
-                }
-            }
-            // The sender lives as long as the model, which outlives the edge.
-            self.changed.changed().await.expect("the model is there");
-        }
     }
 }

@@ -1,0 +1,6 @@
+//! The subscription loop against a model of the log, in simulated time.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
+
+mod model;
+mod schedules;
+mod timing;
