@@ -13,7 +13,10 @@ use axum::{
     routing::post,
 };
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{CONTENT_TYPE, HOST, ORIGIN},
+};
 use serde::Serialize;
 use tidewire_core::{Invalid, Receipt};
 use tokio::time::timeout;
@@ -28,6 +31,7 @@ use crate::{
     trace_parent::TraceParent,
 };
 
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -43,15 +47,21 @@ impl Ingest {
     /// be read is answered with 200 and an array as long, in its order, in which an event without
     /// a receipt has `{"error": {…}}`: the problem that it would have been answered with alone.
     ///
+    /// A browser's page of another origin is refused with 403.
+    ///
     /// Problems are `application/problem+json`: 400 with `field` and `reason`, 408 for a body that
     /// does not come, 413 too large, 415 not JSON, and with `Retry-After` 429 too many bytes in
     /// flight and 503 no receipt (the event may have been stored: send it again under its id).
     pub fn http_router(&self) -> Router {
         Router::new()
             .route("/v1/events", post(publish_events))
-            .route("/v1/topics/{topic}", post(publish_to_topic))
+            .route("/v1/topics/{topic}", post(publish_to_topic).fallback(method_not_allowed))
             .with_state(self.clone())
     }
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method")
 }
 
 async fn publish_events(
@@ -59,6 +69,7 @@ async fn publish_events(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    check_origin(&headers)?;
     check_content_type(&headers)?;
     let body = read_body(&ingest, body).await?;
     let border = border_of(&ingest, &headers);
@@ -85,6 +96,7 @@ async fn publish_to_topic(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Written>, Problem> {
+    check_origin(&headers)?;
     let data = read_body(&ingest, body).await?;
     let border = border_of(&ingest, &headers);
     let event = read_address(topic, query).map(|address| Handed { data, ..address });
@@ -113,6 +125,20 @@ fn read_address(
 fn border_of(ingest: &Ingest, headers: &HeaderMap) -> Border {
     let trace = headers.get(TraceParent::NAME);
     ingest.border(trace.and_then(|trace| trace.to_str().ok()))
+}
+
+/// Refuses pages of other origins. A browser lets any page post text to any address, this machine's
+/// own included, and only keeps the answer from it.
+fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_own = match (text(SEC_FETCH_SITE), text(ORIGIN)) {
+        (Some(site), _) => matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin.split_once("://").map(|(_, host)| host) == text(HOST),
+        (None, None) => true,
+    };
+    let refusal =
+        || Problem::new(StatusCode::FORBIDDEN, "a page of another origin may not publish");
+    is_own.then_some(()).ok_or_else(refusal)
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {

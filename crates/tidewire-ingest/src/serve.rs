@@ -13,7 +13,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+use tonic_reflection::server as reflection;
 use tower::util::MapResponseLayer;
 use tracing::warn;
 
@@ -73,7 +73,8 @@ impl Ingest {
         let serving = bounded(self.config().publish_timeout + REQUEST_TIMEOUT)
             .add_service(reworded.named_layer(ours))
             .add_service(health_server)
-            .add_service(reflection())
+            .add_service(reflected(reflection().build_v1()))
+            .add_service(reflected(reflection().build_v1alpha()))
             .serve_with_incoming_shutdown(incoming(listener), stopping);
         tokio::select! {
             served = serving => Ok(served?),
@@ -121,11 +122,14 @@ fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL))
 }
 
-fn reflection() -> ServerReflectionServer<impl ServerReflection> {
-    let built = tonic_reflection::server::Builder::configure()
+fn reflection() -> reflection::Builder<'static> {
+    reflection::Builder::configure()
         .register_encoded_file_descriptor_set(tidewire_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    #[expect(clippy::expect_used, reason = "the descriptors are compiled in, and a test asks them")]
+}
+
+/// Both versions of reflection are served: older tools ask for `v1alpha` only.
+#[expect(clippy::expect_used, reason = "the descriptors are compiled in, and a test asks them")]
+fn reflected<S>(built: Result<S, reflection::Error>) -> S {
     built.expect("the descriptors are well-formed")
 }
