@@ -17,7 +17,7 @@ use tokio::{
     io::{BufReader, stdin},
     net::TcpStream,
     sync::mpsc::{self, Receiver, Sender},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,12 @@ use crate::{
 const IN_FLIGHT_MAX: usize = 1_024;
 /// How long a hub that was there may be away before the rest is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
+/// How long a receipt may take before its publisher is told that the hub is away.
+const AWAY_AFTER: Duration = Duration::from_secs(3);
+/// How long receipts are still waited for after the first signal.
+const FINISH_MAX: Duration = Duration::from_secs(3);
+/// Lines without a receipt that are named one by one.
+const FAILURES_SHOWN_MAX: u64 = 10;
 /// How long the first look for a hub may take.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -117,14 +123,16 @@ async fn publish_lines(
     });
     let (handed_in, answers) = mpsc::channel(IN_FLIGHT_MAX);
     let work = async {
-        tokio::join!(send_lines(&pattern, &stream, handed_in, &shutdown), print_receipts(answers))
+        let receipts = Receipts::new(url, &shutdown);
+        tokio::join!(send_lines(&pattern, &stream, handed_in, &shutdown), receipts.print(answers))
     };
     let (sent, outcome) = match signals.while_doing(&shutdown, work).await {
         Ok(done) => done,
         Err(code) => return Ok(code),
     };
-    // Why it gave up, if it did, stands with each event that has no receipt.
-    let _told = stream.finish().await;
+    // Why it gave up, if it did, stands with each event that has no receipt; after a signal nobody
+    // waits for it.
+    let _told = shutdown.run_until_cancelled(stream.finish()).await;
     output::note(outcome.summary());
     sent.context("standard input")?;
     Ok(if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -156,7 +164,10 @@ async fn send_lines(
     let mut lines = Lines::new(BufReader::new(stdin()), EVENT_BYTES_MAX);
     while let Some(line) = shutdown.run_until_cancelled(lines.next()).await.transpose()?.flatten() {
         let sent = match pattern.event_of(line.text) {
-            Ok(event) => stream.send(event).await,
+            Ok(event) => match shutdown.run_until_cancelled(stream.send(event)).await {
+                Some(sent) => sent,
+                None => break,
+            },
             Err(refusal) => Err(refusal),
         };
         let is_over = matches!(sent, Err(PublishError::StreamOver));
@@ -189,26 +200,79 @@ impl Outcome {
     }
 }
 
-async fn print_receipts(mut answers: Receiver<Sent>) -> Outcome {
-    let mut outcome = Outcome::default();
-    let mut is_read = true;
-    while let Some((number, sent)) = answers.recv().await {
-        let answer = match sent {
-            Ok(pending) => pending.await,
-            Err(refusal) => Err(refusal),
-        };
-        match answer {
-            Ok(receipt) => {
-                outcome.stored += 1;
-                outcome.duplicates += u64::from(receipt.duplicate);
-                // Where nobody reads receipts any longer, the events are still wanted.
-                is_read = is_read && output::line(shown(&receipt)).is_ok();
-            }
-            Err(error) => {
-                outcome.failed += 1;
-                output::note(format_args!("line {number}: {error}"));
+/// Waits for the lines' receipts, in order, and prints them.
+struct Receipts<'a> {
+    url: &'a str,
+    shutdown: &'a CancellationToken,
+    is_away: bool,
+    is_read: bool,
+    outcome: Outcome,
+}
+
+impl<'a> Receipts<'a> {
+    fn new(url: &'a str, shutdown: &'a CancellationToken) -> Self {
+        Self { url, shutdown, is_away: false, is_read: true, outcome: Outcome::default() }
+    }
+
+    async fn print(mut self, mut answers: Receiver<Sent>) -> Outcome {
+        while let Some((number, sent)) = answers.recv().await {
+            let answer = match sent {
+                Ok(pending) => self.wait_for(pending).await,
+                Err(refusal) => Err(refusal),
+            };
+            match answer {
+                Ok(receipt) => self.take(&receipt),
+                Err(error) => self.note(number, error),
             }
         }
+        self.outcome
     }
-    outcome
+
+    /// Waits for a receipt; says so where that takes long, and gives up soon after a signal.
+    async fn wait_for(&mut self, mut pending: Pending) -> Result<Receipt, PublishError> {
+        if let Ok(answer) = timeout(AWAY_AFTER, &mut pending).await {
+            self.is_away = false;
+            return answer;
+        }
+        if !self.is_away {
+            self.is_away = true;
+            output::note(format_args!(
+                "no receipt from {}: trying again for up to {} s; Ctrl-C ends",
+                self.url,
+                GIVE_UP_AFTER.as_secs()
+            ));
+        }
+        let too_late = async {
+            self.shutdown.cancelled().await;
+            sleep(FINISH_MAX).await;
+        };
+        tokio::select! {
+            answer = &mut pending => answer,
+            () = too_late => Err(PublishError::Unavailable {
+                reason: "no receipt had come when it was ended: it may have been stored".into(),
+                retry_after: None,
+            }),
+        }
+    }
+
+    fn take(&mut self, receipt: &Receipt) {
+        self.outcome.stored += 1;
+        self.outcome.duplicates += u64::from(receipt.duplicate);
+        // Where nobody reads receipts any longer, the events are still wanted.
+        self.is_read = self.is_read && output::line(shown(receipt)).is_ok();
+    }
+
+    fn note(&mut self, number: u64, error: PublishError) {
+        self.outcome.failed += 1;
+        match self.outcome.failed {
+            ..=FAILURES_SHOWN_MAX => {
+                let error = explain(error, self.url);
+                output::note(format_args!("line {number}: {error:#}"));
+            }
+            failed if failed == FAILURES_SHOWN_MAX + 1 => {
+                output::note("further lines without a receipt are only counted");
+            }
+            _ => {}
+        }
+    }
 }

@@ -73,7 +73,13 @@ fn with_environment(command: Command) -> Command {
     command.mut_subcommands(|subcommand| {
         subcommand.mut_args(|argument| {
             let name = argument.get_id().to_string();
-            if knows(&vocabulary, &name) { argument.env(variable(&name)) } else { argument }
+            // A variable that is set to nothing sets nothing, as in files of other programs.
+            let is_empty = env::var_os(variable(&name)).is_some_and(|value| value.is_empty());
+            if knows(&vocabulary, &name) && !is_empty {
+                argument.env(variable(&name))
+            } else {
+                argument
+            }
         })
     })
 }

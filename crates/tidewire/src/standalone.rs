@@ -55,7 +55,7 @@ async fn serve(args: &StandaloneArgs, shutdown: CancellationToken) -> anyhow::Re
     if let Some(path) = &args.process.ready_file {
         ReadyFile::remove_stale(path)?;
     }
-    open_files::raise_limit();
+    let open_files_max = open_files::raise_limit();
     let metrics = Metrics::install()?;
     tidewire_log::metrics::describe();
     tidewire_ingest::describe();
@@ -68,7 +68,7 @@ async fn serve(args: &StandaloneArgs, shutdown: CancellationToken) -> anyhow::Re
     around.start("the operations port", {
         operations::serve(operations, Arc::clone(&readiness), metrics, last.clone())
     });
-    let outcome = Hub { args, urls, readiness, shutdown }.live(http, grpc).await;
+    let outcome = Hub { args, urls, open_files_max, readiness, shutdown }.live(http, grpc).await;
     last.cancel();
     outcome.and(around.all_ended(OPERATIONS_END_MAX).await)
 }
@@ -76,6 +76,7 @@ async fn serve(args: &StandaloneArgs, shutdown: CancellationToken) -> anyhow::Re
 struct Hub<'a> {
     args: &'a StandaloneArgs,
     urls: Urls,
+    open_files_max: u64,
     readiness: Arc<Readiness>,
     shutdown: CancellationToken,
 }
@@ -120,7 +121,10 @@ impl Hub<'_> {
         let backbone: Arc<dyn Backbone> = Arc::clone(log) as _;
         let ingest =
             Ingest::new(self.args.ingest.config(), Arc::clone(&backbone), self.shutdown.clone());
-        let edge = Arc::new(Edge::start(self.args.edge.config(), backbone, self.shutdown.clone()));
+        let mut edge = self.args.edge.config();
+        edge.connections_max =
+            open_files::connections_max(edge.connections_max, self.open_files_max);
+        let edge = Arc::new(Edge::start(edge, backbone, self.shutdown.clone()));
         let public = edge.router().merge(ingest.http_router());
 
         let mut services = Services::default();

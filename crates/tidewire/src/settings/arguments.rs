@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::{HeaderValue, Uri};
 use clap::{ArgAction, Args};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::settings::units::{DAY, GIB, HOUR, MIB, MINUTE, SECOND, TIB, bytes, count, duration};
 
@@ -210,6 +210,17 @@ pub(crate) struct EdgeArgs {
     )]
     pub(crate) retry_max: Duration,
 
+    /// How many connections the HTTP port holds at once; one more is closed at once, and a browser
+    /// tries again by itself. Never more than the limit of open files leaves beside what the log
+    /// and the other ports need: 1 to 10000000.
+    #[arg(
+        long,
+        value_name = "CONNECTIONS",
+        default_value = "100000",
+        value_parser = count(1..=10_000_000)
+    )]
+    pub(crate) connections_max: usize,
+
     /// How long a subscriber may take nothing of what is sent before its connection is let go; it
     /// resumes by its cursor: 1s to 10m.
     #[arg(
@@ -254,6 +265,7 @@ impl EdgeArgs {
             heartbeat_interval: self.heartbeat_interval,
             retry_milliseconds: as_millis(self.retry_min)..=as_millis(self.retry_max),
             write_timeout: self.write_timeout,
+            connections_max: self.connections_max,
             window_events_max: self.window_events_max,
             window_bytes_max: as_usize(self.window_bytes_max),
             replays_max: self.replays_max,
@@ -320,8 +332,13 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 fn log_filter(text: &str) -> Result<String, String> {
+    // A word that is no level would be taken for the name of a part, and mute everything.
+    let names_level = |part: &str| {
+        let level = part.rsplit('=').next().unwrap_or_default();
+        !level.is_empty() && level.parse::<LevelFilter>().is_ok()
+    };
     match EnvFilter::builder().parse(text) {
-        Ok(_) if !text.is_empty() => Ok(text.into()),
+        Ok(_) if text.split(',').all(names_level) => Ok(text.into()),
         _ => Err("error, warn, info, debug or trace is wanted, or one for each part, such as \
                   info,tidewire_edge=debug"
             .into()),
@@ -368,7 +385,7 @@ mod tests {
         for text in ["info", "warn,tidewire_edge=debug", "off"] {
             assert!(log_filter(text).is_ok(), "{text:?}");
         }
-        for text in ["", "tidewire=loud", "info,=="] {
+        for text in ["", "inof", "tidewire", "tidewire=loud", "info,=="] {
             assert!(log_filter(text).is_err(), "{text:?}");
         }
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tidewire_client::{EventData, NewEvent, Topic};
+use tokio::io::AsyncWriteExt;
 
 use super::{
     hub::Hub,
@@ -152,6 +153,36 @@ async fn only_pages_of_configured_origins_may_read() {
     let answer = raw::request(&hub.http, "OPTIONS", "/v1/events?topic=a", &preflight).await;
     assert_eq!(answer.status, 200);
     assert!(answer.header("access-control-allow-headers").unwrap().contains("last-event-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_cannot_publish() {
+    let hub = Hub::start();
+    let host = hub.http.trim_start_matches("http://").to_owned();
+    let own = format!("http://{host}");
+    for (headers, status) in [
+        (&[("Origin", "https://evil.example")][..], 403),
+        (&[("Origin", "null")], 403),
+        (&[("Sec-Fetch-Site", "cross-site"), ("Origin", &*own)], 403),
+        (&[("Sec-Fetch-Site", "same-site")], 403),
+        (&[("Sec-Fetch-Site", "same-origin")], 200),
+        (&[("Origin", &*own)], 200),
+        (&[], 200),
+    ] {
+        for (path, body) in [("/v1/topics/t", "x"), ("/v1/events", r#"{"topic":"t","data":"x"}"#)] {
+            let length = body.len().to_string();
+            let mut headers = headers.to_vec();
+            headers.extend([("Content-Length", &*length), ("Content-Type", "application/json")]);
+            let mut socket = raw::connect(&hub.http).await;
+            raw::send_as(&mut socket, "POST", path, &host, &headers).await;
+            socket.write_all(body.as_bytes()).await.unwrap();
+            let answer = raw::read_response(&mut socket).await;
+            assert_eq!(answer.status, status, "{path} {headers:?}: {}", answer.body);
+        }
+    }
+    let stored = "tidewire_ingest_events_total{outcome=\"stored\",transport=\"http\"} ";
+    let stored = hub.metric(stored).await;
+    assert!((6.0..7.0).contains(&stored), "{stored}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

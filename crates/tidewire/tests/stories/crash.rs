@@ -79,6 +79,7 @@ async fn tell(story: Story) -> Vec<Result<(), Violation>> {
 
     let truth = Truth { receipts: publishing.await.unwrap() };
     let missing = truth.receipts.iter().filter(|receipt| receipt.is_none()).count();
+    assert_eq!(missing, 0, "a stream that heals itself brings every receipt");
     let mut all_seen = subscribers.join_all().await;
     all_seen.sort_by_key(|(k, _)| *k);
     let deliveries: usize = all_seen.iter().map(|(_, seen)| seen.len()).sum();

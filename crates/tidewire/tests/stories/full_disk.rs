@@ -5,27 +5,14 @@ use std::process::Command;
 
 use tidewire_client::{EventData, Item, NewEvent, PublishError, Start, Topic};
 
-use super::hub::Hub;
+use super::hub::{Hub, under_shell};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_without_room_refuses_keeps_what_it_has_and_goes_on_with_room() {
     let mut hub = Hub::start();
     assert!(hub.terminate().await.success());
-    hub.start_again_as(|command| {
-        // 512 blocks of 512 bytes. The signal that comes with the limit is ignored: writes fail.
-        let mut limited = Command::new("sh");
-        limited
-            .args(["-c", "trap '' XFSZ; ulimit -S -f 512; exec \"$@\"", "sh"])
-            .arg(command.get_program())
-            .args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
-            };
-        }
-        limited
-    });
+    // 512 blocks of 512 bytes. The signal that comes with the limit is ignored: writes fail.
+    hub.start_again_as(|command| under_shell("trap '' XFSZ; ulimit -S -f 512", &command));
 
     let publisher = hub.publisher();
     let mut acknowledged = Vec::new();

@@ -157,6 +157,20 @@ fn spawn(
     (child, stdout)
 }
 
+/// The same command, in a shell that has done something to itself before.
+pub(crate) fn under_shell(before: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{before}; exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 /// The binary, without settings from this process's environment.
 pub(crate) fn tidewire() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire"));

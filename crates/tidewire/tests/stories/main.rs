@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod crash;
 mod full_disk;
+mod full_house;
 mod hub;
 mod lifecycle;
 mod page;

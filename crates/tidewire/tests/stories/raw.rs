@@ -53,7 +53,18 @@ pub(crate) async fn send(
     path: &str,
     headers: &[(&str, &str)],
 ) {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n");
+    send_as(socket, method, path, "hub", headers).await;
+}
+
+/// The same, to a host of a name that matters.
+pub(crate) async fn send_as(
+    socket: &mut TcpStream,
+    method: &str,
+    path: &str,
+    host: &str,
+    headers: &[(&str, &str)],
+) {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

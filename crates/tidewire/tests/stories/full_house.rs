@@ -1,0 +1,46 @@
+//! More subscribers than the process may open files for: publishing and operations go on.
+
+use tidewire_client::{EventData, NewEvent, Topic};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
+use super::{
+    hub::{Hub, under_shell},
+    raw,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscribers_beyond_the_open_files_are_refused_and_nobody_else_suffers() {
+    let mut hub = Hub::start_with(&["--retention-bytes", "1MiB"]);
+    assert!(hub.terminate().await.success());
+    hub.start_again_as(|command| under_shell("ulimit -n 200", &command));
+
+    let (mut held, mut refused) = (Vec::new(), 0);
+    for _ in 0..300 {
+        match subscribe(&hub).await {
+            Some(socket) => held.push(socket),
+            None => refused += 1,
+        }
+    }
+    assert_eq!((held.len(), refused), (100, 200));
+    assert_eq!(raw::get(&hub.operations, "/livez", &[]).await.status, 200);
+    let full = hub.metric("tidewire_edge_connections_refused_total{reason=\"full\"} ").await;
+    assert!((200.0..201.0).contains(&full), "{full}");
+
+    // Enough for the log to go through several segments.
+    let publisher = hub.publisher();
+    for _ in 0..40 {
+        let data = EventData::parse("x".repeat(50_000), 60_000).unwrap();
+        publisher.publish(NewEvent::new(Topic::parse("t").unwrap(), data)).await.unwrap();
+    }
+    raw::read_until(&mut held[0], "xxxx").await;
+    held.truncate(50);
+    while subscribe(&hub).await.is_none() {}
+}
+
+/// A subscription, or `None` where it is closed without a byte: what a browser comes back after.
+async fn subscribe(hub: &Hub) -> Option<TcpStream> {
+    let mut socket = raw::connect(&hub.http).await;
+    raw::send(&mut socket, "GET", "/v1/events?topic=t", &[]).await;
+    let read = socket.read(&mut [0; 1]).await;
+    read.is_ok_and(|read| read == 1).then_some(socket)
+}
