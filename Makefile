@@ -4,7 +4,7 @@
 .PHONY: help run build test setup-tests lint docs unit stories measure clean
 
 help: ## List the targets
-	@echo "Tidewire. Begin with 'make run'; it needs Rust and nothing else."
+	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 

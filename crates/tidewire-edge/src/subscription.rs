@@ -29,10 +29,11 @@ use crate::{
     window::Entry,
 };
 
-/// What one page read from the log may hold: about what a subscription holds while it is sent.
-const PAGE: PageLimit = PageLimit { events: 256, bytes: 32 * 1024 };
-/// Bytes of frames that are handed out together, unless one alone is longer.
-const HANDED_OUT_BYTES_MAX: usize = 64 * 1024;
+/// What one page read from the log may hold: with its fields, about what is handed out together.
+const PAGE: PageLimit = PageLimit { events: 256, bytes: 24 * 1024 };
+/// Bytes of frames that are handed out together, unless one alone is longer: what a subscription
+/// holds while they are sent.
+const HANDED_OUT_BYTES_MAX: usize = 32 * 1024;
 /// How long a quiet client's cursor may stand still while the log moves on.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(15);
 /// The share of the heartbeat's interval, in percent, that may be taken off at random.

@@ -17,8 +17,9 @@ use crate::listeners::Urls;
 const HTTP_URL_DEFAULT: &str = "http://127.0.0.1:8080";
 const GRPC_URL_DEFAULT: &str = "http://127.0.0.1:50051";
 
-/// What listens where, what to open, and what to type next.
-pub(crate) fn start_message(urls: &Urls, data_dir: &str, page: bool) -> String {
+/// What listens where, what to open, and what to type next: `program` is how this one was called,
+/// so that what is shown can be typed.
+pub(crate) fn start_message(program: &str, urls: &Urls, data_dir: &str, page: bool) -> String {
     let Urls { http, grpc, operations } = urls;
     let to =
         |url: &str, default| if url == default { String::new() } else { format!(" --url {url}") };
@@ -38,9 +39,9 @@ pub(crate) fn start_message(urls: &Urls, data_dir: &str, page: bool) -> String {
         text,
         "
 In another terminal:
-  tidewire demo{to_grpc}
-  tidewire subscribe --topic '>'{to_http}
-  tidewire publish --topic greetings --data hello{to_grpc}
+  {program} demo{to_grpc}
+  {program} subscribe --topic '>'{to_http}
+  {program} publish --topic greetings --data hello{to_grpc}
   curl -N '{http}/v1/events?topic=greetings'
 
 Ctrl-C ends it.
@@ -106,11 +107,14 @@ mod tests {
 
     #[test]
     fn the_examples_name_an_address_only_where_it_is_needed() {
-        let message = start_message(&urls(8080), "./data", true);
+        let message = start_message("tidewire", &urls(8080), "./data", true);
         assert!(message.contains("Open http://127.0.0.1:8080/ in"), "{message}");
         assert!(!message.contains("--url"), "{message}");
-        let message = start_message(&urls(41234), "./data", false);
-        assert!(message.contains("--topic '>' --url http://127.0.0.1:41234\n"), "{message}");
+        let message = start_message("./tidewire", &urls(41234), "./data", false);
+        assert!(
+            message.contains("  ./tidewire subscribe --topic '>' --url http://127.0.0.1:41234\n"),
+            "{message}"
+        );
         assert!(message.contains("'http://127.0.0.1:41234/v1/events?"), "{message}");
         assert!(!message.contains("Open"), "{message}");
     }

@@ -78,6 +78,9 @@ Examples:
 /// Each event's cursor is printed once the event is stored, in the order of the lines, with
 /// `duplicate` behind it where its id was stored before. It ends with 0 when every event is
 /// stored, and with 1 when one was not: the line and the reason stand on standard error.
+///
+/// A hub that goes away meanwhile is waited for, up to 30 s. The first Ctrl-C ends the reading and
+/// waits a little for receipts that are on their way.
 #[derive(Debug, Args)]
 #[command(after_help = PUBLISH_EXAMPLES)]
 pub(crate) struct PublishArgs {
@@ -115,8 +118,9 @@ Examples:
 ///
 /// A lost stream is taken up again by itself, where it stopped. What the hub could not keep is a
 /// gap, and is said: on standard error, and with --json on standard output too. Each event is one
-/// line: its cursor, its type and its data, with control characters escaped; or, with --json, an
-/// object of these three and `"kind":"event"`.
+/// line: its cursor, its topic, its type and its data, with control characters escaped. With --json
+/// each line is an object whose `kind` is event (with cursor, topic, type, time and data), gap (with
+/// reason, requested and resumed_from), connected, disconnected or ended.
 #[derive(Debug, Args)]
 #[command(after_help = SUBSCRIBE_EXAMPLES)]
 pub(crate) struct SubscribeArgs {

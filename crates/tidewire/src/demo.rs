@@ -52,9 +52,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 fn introduction(args: &DemoArgs) -> String {
     format!(
         "Publishing this machine's figures every {} to {}, on topics below machine.
-Look at them on the hub's page (http://127.0.0.1:8080/ unless it listens elsewhere), or with
-  tidewire subscribe --topic 'machine.>'
-Ctrl-C ends it.",
+Look at them on the hub's page, or with `tidewire subscribe --topic 'machine.>'`. Ctrl-C ends it.",
         as_duration(args.interval),
         args.url
     )

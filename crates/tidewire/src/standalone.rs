@@ -165,7 +165,9 @@ impl Hub<'_> {
         let ready_file = path.map(|path| ReadyFile::write(path, &self.urls)).transpose()?;
         let data_dir = self.args.log.data_dir.display().to_string();
         // Whoever closed standard output does not want to know.
-        let _unread = output::line(start_message(&self.urls, &data_dir, self.args.edge.page));
+        let program = std::env::args().next().unwrap_or_else(|| "tidewire".into());
+        let message = start_message(&program, &self.urls, &data_dir, self.args.edge.page);
+        let _unread = output::line(message);
         info!(http = self.urls.http, grpc = self.urls.grpc, "ready");
         Ok(ready_file)
     }
