@@ -46,6 +46,12 @@ impl NewEvent {
         }
     }
 
+    /// From when on the event is left out of reads, if it was stored at `time`; never, where it has
+    /// no ttl.
+    pub fn expires(&self, time: UnixMillis) -> UnixMillis {
+        self.ttl.map_or(UnixMillis::NEVER, |ttl| ttl.passes(time))
+    }
+
     /// Places the event in a log.
     pub fn stored(self, cursor: Cursor, time: UnixMillis) -> Event {
         Event { cursor, time, event: self }
@@ -64,10 +70,9 @@ pub struct Event {
 }
 
 impl Event {
-    /// From when on the event is left out of reads; the end of time where it has no ttl.
+    /// From when on the event is left out of reads.
     pub fn expires(&self) -> UnixMillis {
-        let expires = |ttl: Ttl| self.time.0.saturating_add(ttl.seconds() * 1_000);
-        UnixMillis(self.event.ttl.map_or(u64::MAX, expires))
+        self.event.expires(self.time)
     }
 }
 
@@ -76,6 +81,9 @@ impl Event {
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
+    /// Later than every moment.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The present moment; 0 where the clock stands before 1970.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -302,6 +310,11 @@ impl Ttl {
                 Err(Invalid::new("ttl", reason))
             }
         }
+    }
+
+    /// When the ttl of an event that was stored at `time` has passed.
+    pub fn passes(self, time: UnixMillis) -> UnixMillis {
+        UnixMillis(time.0.saturating_add(self.seconds() * 1_000))
     }
 
     /// The seconds.

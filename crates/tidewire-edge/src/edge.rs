@@ -12,7 +12,9 @@ use crate::{
     Config, SubscribeRequest, Subscription,
     fanout::Fanout,
     follow::{TailHealth, follow},
-    http, server,
+    http,
+    metrics::Sent,
+    server,
     subscription::Shared,
 };
 
@@ -26,7 +28,7 @@ impl Edge {
     /// Starts to follow the log. Cancelling `ending` ends every subscription, in good order, and
     /// the tail.
     ///
-    /// Must be called within a tokio runtime.
+    /// Must be called within a tokio runtime, and after the metrics recorder is installed.
     pub fn start(config: Config, backbone: Arc<dyn Backbone>, ending: CancellationToken) -> Self {
         let fanout = Arc::new(Fanout::new(&config));
         let health = Arc::new(TailHealth::new());
@@ -38,7 +40,15 @@ impl Edge {
             ending.clone(),
         ));
         let replays = Semaphore::new(config.replays_max);
-        let shared = Arc::new(Shared { config, backbone, fanout, health, replays, ending });
+        let shared = Arc::new(Shared {
+            config,
+            backbone,
+            fanout,
+            health,
+            sent: Sent::new(),
+            replays,
+            ending,
+        });
         Self { shared, follower: Mutex::new(Some(follower)) }
     }
 

@@ -149,9 +149,9 @@ impl State {
         if !window.reaches(cursor) {
             return Err(Attached::Behind);
         }
-        if window.count_after(cursor.sequence) > REACHED_BACK_MAX {
-            let recent = window.after(cursor.sequence).take(RECENT_MAX);
-            return Err(Attached::Recent(recent.cloned().collect()));
+        let recent = window.after(cursor.sequence);
+        if recent.len() > REACHED_BACK_MAX {
+            return Err(Attached::Recent(recent.take(RECENT_MAX).cloned().collect()));
         }
         if let Some(slot) = slot {
             self.feeds[slot].feed.reach_back(cursor, window);

@@ -1,6 +1,6 @@
 //! What an edge counts. No topic, client or cursor is ever a label.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::gap::GapReason;
 
@@ -123,12 +123,27 @@ pub(crate) fn count_closed(reason: ClosedBecause) {
     gauge!("tidewire_edge_connections").decrement(1.0);
 }
 
-pub(crate) fn count_events_sent(events: usize) {
-    counter!("tidewire_edge_events_sent_total").increment(events as u64);
+/// The counters that every delivery moves: looked up once for each edge, not once for each delivery.
+pub(crate) struct Sent {
+    events: Counter,
+    bytes: Counter,
 }
 
-pub(crate) fn count_bytes_sent(bytes: usize) {
-    counter!("tidewire_edge_bytes_sent_total").increment(bytes as u64);
+impl Sent {
+    pub(crate) fn new() -> Self {
+        Self {
+            events: counter!("tidewire_edge_events_sent_total"),
+            bytes: counter!("tidewire_edge_bytes_sent_total"),
+        }
+    }
+
+    pub(crate) fn count_events(&self, events: usize) {
+        self.events.increment(events as u64);
+    }
+
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        self.bytes.increment(bytes as u64);
+    }
 }
 
 pub(crate) fn count_heartbeat() {

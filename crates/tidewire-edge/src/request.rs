@@ -13,19 +13,6 @@ const HEARTBEAT_SECONDS: RangeInclusive<u64> = 2..=30;
 /// Bytes of a cursor's spelling that are kept to be repeated in a gap; longer ones are cut.
 const REQUESTED_BYTES_MAX: usize = 64;
 
-/// What is read of a query; anything else is left alone, such as what caches are broken with.
-const PARAMETERS: [&str; 9] = [
-    "topic",
-    "last_event_id",
-    "lastEventID",
-    "lastEventId",
-    "from",
-    "on_gap",
-    "envelope",
-    "control",
-    "heartbeat",
-];
-
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A subscription as it was asked for.
@@ -91,18 +78,15 @@ impl SubscribeRequest {
         let mut request = Self::new(Interest::everything());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = decode(name).ok().filter(|name| PARAMETERS.contains(&&**name)) else {
-                continue;
-            };
-            let value = decode(value)?;
+            let Ok(name) = decode(name) else { continue };
             if name == "topic" {
-                filters.push(filter(&value)?);
+                filters.push(filter(&decode(value)?)?);
                 if filters.len() > FILTERS_MAX {
                     let reason = format!("is given more than {FILTERS_MAX} times");
                     return Err(Invalid::new("topic", reason));
                 }
             } else {
-                request.set(&name, &value)?;
+                request.set(&name, || decode(value))?;
             }
         }
         request.interest = Interest::new(filters)?;
@@ -112,22 +96,30 @@ impl SubscribeRequest {
         Ok(request)
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<(), Invalid> {
+    /// Takes a parameter; of one that is not known not even the value is looked at.
+    fn set(
+        &mut self,
+        name: &str,
+        value: impl FnOnce() -> Result<String, Invalid>,
+    ) -> Result<(), Invalid> {
         match name {
-            "last_event_id" | "lastEventID" | "lastEventId" if !value.is_empty() => {
-                self.last_event_id = Some(cut(value));
+            "last_event_id" | "lastEventID" | "lastEventId" => {
+                let value = value()?;
+                if !value.is_empty() {
+                    self.last_event_id = Some(cut(&value));
+                }
             }
-            "from" => self.from = from(value)?,
+            "from" => self.from = from(&value()?)?,
             "on_gap" => {
                 let choices = [("earliest", OnGap::Earliest), ("now", OnGap::Now)];
-                self.on_gap = choice("on_gap", value, choices)?;
+                self.on_gap = choice("on_gap", &value()?, choices)?;
             }
             "envelope" => {
                 let choices = [("none", Envelope::None), ("cloudevents", Envelope::CloudEvents)];
-                self.envelope = choice("envelope", value, choices)?;
+                self.envelope = choice("envelope", &value()?, choices)?;
             }
-            "control" => self.control = choice("control", value, [("1", true), ("0", false)])?,
-            "heartbeat" => self.heartbeat = Some(heartbeat(value)?),
+            "control" => self.control = choice("control", &value()?, [("1", true), ("0", false)])?,
+            "heartbeat" => self.heartbeat = Some(heartbeat(&value()?)?),
             _ => {}
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! One client's way through the log: replaying, live, lagged, ended.
 //!
 //! First connect, resume, a slow reader and an interruption are the same two arms of one loop:
-//! join the live events where memory reaches back to the cursor, or read a page from the log.
+//! join the live events where they are near, or take a page: from memory, or else from the log.
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
     follow::TailHealth,
     frame::{self, Hello},
     gap::{Gap, GapReason},
-    metrics::{self, ClosedBecause, ReplayBecause},
+    metrics::{self, ClosedBecause, ReplayBecause, Sent},
     request::OnGap,
     start::{self, Start},
     window::Entry,
@@ -48,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) backbone: Arc<dyn Backbone>,
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) health: Arc<TailHealth>,
+    pub(crate) sent: Sent,
     pub(crate) replays: Semaphore,
     /// Cancelled when every subscription shall end.
     pub(crate) ending: CancellationToken,
@@ -126,7 +127,7 @@ impl Subscription {
             },
         };
         self.quiet_until = Instant::now() + self.quiet_interval();
-        metrics::count_bytes_sent(bytes.len());
+        self.shared.sent.count_bytes(bytes.len());
         Some(bytes)
     }
 
@@ -184,7 +185,7 @@ impl Subscription {
     }
 
     fn take(&mut self, batch: Batch) -> Bytes {
-        metrics::count_events_sent(batch.events);
+        self.shared.sent.count_events(batch.events);
         self.tell(batch.cursor);
         batch.bytes
     }
@@ -246,7 +247,7 @@ impl Subscription {
             self.tell(cursor);
         }
         self.cursor = reached;
-        metrics::count_events_sent(taken.len());
+        self.shared.sent.count_events(taken.len());
         let mut bytes = BytesMut::with_capacity(length);
         taken.iter().for_each(|frame| bytes.extend_from_slice(frame));
         (!bytes.is_empty()).then(|| bytes.freeze())

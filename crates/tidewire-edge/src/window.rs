@@ -48,18 +48,14 @@ impl Entry {
         self.event.cursor
     }
 
-    /// The event's frame, its bytes shared by all who want it in this envelope.
+    /// The event's frame, its bytes kept for all who want it in this envelope.
     pub(crate) fn frame(&self, envelope: Envelope) -> Frame {
+        let bytes = self.made(envelope).get_or_init(|| frame::event(&self.event, envelope));
         Frame {
             sequence: self.event.cursor.sequence,
             expires: self.event.expires(),
-            bytes: self.bytes_in(envelope),
+            bytes: bytes.clone(),
         }
-    }
-
-    /// The frame's bytes, kept for others: for who holds the window's lock, which counts them.
-    fn bytes_in(&self, envelope: Envelope) -> Bytes {
-        self.made(envelope).get_or_init(|| frame::event(&self.event, envelope)).clone()
     }
 
     /// The frame's bytes, made for this one reader where nobody has wanted them before.
@@ -148,14 +144,11 @@ impl Window {
     }
 
     /// The events after a place, oldest first.
-    pub(crate) fn after(&self, place: Sequence) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+    pub(crate) fn after(
+        &self,
+        place: Sequence,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> + ExactSizeIterator {
         let from = self.entries.partition_point(|(entry, _)| entry.cursor().sequence <= place);
         self.entries.range(from..).map(|(entry, _)| entry)
-    }
-
-    /// How many events stand after a place.
-    pub(crate) fn count_after(&self, place: Sequence) -> usize {
-        let seen = self.entries.partition_point(|(entry, _)| entry.cursor().sequence <= place);
-        self.entries.len() - seen
     }
 }

@@ -1,7 +1,7 @@
 //! A commit: waiting publishes, deduplicated and encoded, and what each will be answered.
 
 use tidewire_core::{
-    Cursor, Epoch, NewEvent, PublishError, Receipt, Sequence, Topic, Ttl, UnixMillis,
+    Cursor, Epoch, NewEvent, PublishError, Receipt, Sequence, Topic, UnixMillis,
     limits::EVENT_BYTES_MAX,
 };
 use tokio::sync::oneshot;
@@ -74,9 +74,9 @@ impl Commit {
             ids.remember(id.as_str(), sequence, self.time);
         }
         self.records.push(Encoded {
+            expires: event.expires(self.time),
             topic: event.topic,
             sequence,
-            expires: record::expires(self.time, event.ttl.map_or(0, Ttl::seconds)),
             bytes: (self.bytes.len() - start) as u64,
         });
         self.next = sequence.next();

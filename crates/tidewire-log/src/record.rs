@@ -223,7 +223,11 @@ fn text<'b>(bytes: &mut &'b [u8], length: usize) -> Option<&'b str> {
 impl Record<'_> {
     /// When the event's ttl has passed; where it has none, never.
     pub(crate) fn expires(&self) -> UnixMillis {
-        expires(self.stamp.time, self.ttl_seconds.into())
+        if self.ttl_seconds == 0 {
+            return UnixMillis::NEVER;
+        }
+        let ttl = Ttl::from_seconds(self.ttl_seconds.into());
+        ttl.map_or(UnixMillis::NEVER, |ttl| ttl.passes(self.stamp.time))
     }
 
     /// The event, with bytes of its own. `topic` is this record's, parsed already.
@@ -247,14 +251,6 @@ impl Record<'_> {
             },
         };
         Ok(event.stored(Cursor::new(epoch, self.stamp.sequence), self.stamp.time))
-    }
-}
-
-/// When the ttl of an event of this time has passed; where it has none (0), never.
-pub(crate) fn expires(time: UnixMillis, ttl_seconds: u64) -> UnixMillis {
-    match ttl_seconds {
-        0 => UnixMillis(u64::MAX),
-        seconds => UnixMillis(time.0.saturating_add(seconds * 1_000)),
     }
 }
 
