@@ -94,11 +94,19 @@ pub(crate) async fn follow(
 ) {
     let tail = Tail { backbone, fanout, health, window_events_max };
     let mut delay = RETRY_DELAY_MIN;
+    let mut told = String::new();
     while let Some((error, progressed)) = ending.run_until_cancelled(tail.follow_once()).await {
         tail.health.interrupted();
         metrics::count_tail_interruption();
-        warn!(%error, "the tail was interrupted");
-        delay = if progressed { RETRY_DELAY_MIN } else { delay };
+        if progressed {
+            (delay, told) = (RETRY_DELAY_MIN, String::new());
+        }
+        // What stays as it is, such as while the backbone is away, is said once.
+        let error = error.to_string();
+        if error != told {
+            warn!(error, "the log cannot be followed just now");
+            told = error;
+        }
         ending.run_until_cancelled(tokio::time::sleep(delay)).await;
         delay = (delay * 2).min(RETRY_DELAY_MAX);
     }

@@ -22,6 +22,10 @@ use crate::{Config, metrics};
 /// Bytes that the kernel takes for a socket beyond what it has already sent: a stalled reader pins
 /// about this much instead of megabytes.
 const NOT_SENT_BYTES_MAX: u32 = 16 * 1024;
+/// Connections that the kernel holds until they are accepted: the clients of an edge that died come
+/// to the others all at once. By default there is room for 128, and each one beyond waits a second
+/// or more to try again. The kernel may hold fewer (`net.core.somaxconn`).
+const BACKLOG: i32 = 8_192;
 /// Bytes of a request's head, and of what hyper holds for a connection in each direction.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of a request.
@@ -102,6 +106,7 @@ impl Complaints {
 /// Sets what every accepted socket inherits.
 fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()> {
     let socket = SockRef::from(listener);
+    socket.listen(BACKLOG)?;
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {

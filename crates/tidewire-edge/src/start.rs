@@ -1,6 +1,9 @@
 //! Where a subscription begins: where it asked to, or at a gap that says so.
 
-use tidewire_core::{Backbone, Cursor, ReadError};
+use std::time::Duration;
+
+use tidewire_core::{Backbone, Bounds, Cursor, ReadError};
+use tokio::time::sleep;
 
 use crate::{
     fanout::Fanout,
@@ -8,6 +11,13 @@ use crate::{
     gap::{Gap, GapReason},
     request::{From, SubscribeRequest},
 };
+
+/// How often a log is asked again whose head lies before a client's cursor. Another edge may have
+/// handed that cursor out a moment ago, and a leader that has just been elected may not know yet
+/// how far its predecessor had come.
+const AHEAD_ASKED_AGAIN_MAX: usize = 5;
+/// The wait before each time.
+const AHEAD_ASK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A subscription's first position, and how it came to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +74,22 @@ pub(crate) async fn find(
     if fanout.covers(cursor) {
         return Ok(Start::Resumed(cursor));
     }
-    let bounds = backbone.bounds().await?;
+    let bounds = bounds_for(cursor, backbone).await?;
     Ok(match GapReason::after(cursor, &bounds) {
         None => Start::Resumed(cursor),
         Some(reason) => Start::Gap(Gap::new(reason, requested, request.on_gap, &bounds)),
     })
+}
+
+/// The bounds by which a cursor is judged.
+async fn bounds_for(cursor: Cursor, backbone: &dyn Backbone) -> Result<Bounds, ReadError> {
+    let mut bounds = backbone.bounds().await?;
+    for _ in 0..AHEAD_ASKED_AGAIN_MAX {
+        if GapReason::after(cursor, &bounds) != Some(GapReason::Ahead) {
+            break;
+        }
+        sleep(AHEAD_ASK_INTERVAL).await;
+        bounds = backbone.bounds().await?;
+    }
+    Ok(bounds)
 }
