@@ -1,0 +1,161 @@
+//! The events in flight, by the number under which their acknowledgement comes back.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tidewire_core::{PublishError, Receipt};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
+
+use crate::stored::Outgoing;
+
+/// An event, and who waits for its receipt.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) outgoing: Outgoing,
+    answer: oneshot::Sender<Result<Receipt, PublishError>>,
+    /// When it was handed in.
+    pub(super) since: Instant,
+    /// When it was last sent.
+    pub(super) sent_at: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Parcel {
+    pub(super) fn new(
+        outgoing: Outgoing,
+        answer: oneshot::Sender<Result<Receipt, PublishError>>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let since = Instant::now();
+        Self { outgoing, answer, since, sent_at: since, _permit: permit }
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    pub(super) fn answer(self, outcome: Result<Receipt, PublishError>) {
+        // Who waited may have given up.
+        let _given_up = self.answer.send(outcome);
+    }
+}
+
+/// Parcels in the order in which they were first sent.
+#[derive(Debug, Default)]
+pub(super) struct Flying {
+    /// The number of the first.
+    first: u64,
+    parcels: VecDeque<Option<Parcel>>,
+}
+
+impl Flying {
+    /// Takes a parcel; says its number.
+    pub(super) fn add(&mut self, parcel: Parcel) -> u64 {
+        self.parcels.push_back(Some(parcel));
+        self.first + self.parcels.len() as u64 - 1
+    }
+
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Parcel> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.parcels.get_mut(index)?.as_mut()
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Parcel> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let parcel = self.parcels.get_mut(index)?.take();
+        while let Some(None) = self.parcels.front() {
+            self.parcels.pop_front();
+            self.first += 1;
+        }
+        parcel
+    }
+
+    /// When the one that was sent first was sent last; roughly the one that waits longest.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.parcels.front()?.as_ref().map(|parcel| parcel.sent_at)
+    }
+
+    /// The numbers of those that were last sent at this moment or before.
+    pub(super) fn sent_by(&self, moment: Instant) -> Vec<u64> {
+        let numbered = (self.first..).zip(&self.parcels);
+        let sent = numbered
+            .filter(|(_, parcel)| parcel.as_ref().is_some_and(|parcel| parcel.sent_at <= moment));
+        sent.map(|(number, _)| number).collect()
+    }
+
+    /// Takes out what nobody waits for any more, and what has been tried for this long.
+    pub(super) fn give_up(&mut self, age_max: Duration) -> Vec<Parcel> {
+        let hopeless = |parcel: &Parcel| parcel.is_abandoned() || parcel.since.elapsed() > age_max;
+        let numbers: Vec<_> = (self.first..)
+            .zip(&self.parcels)
+            .filter(|(_, parcel)| parcel.as_ref().is_some_and(hopeless))
+            .map(|(number, _)| number)
+            .collect();
+        numbers.into_iter().filter_map(|number| self.remove(number)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_nats::HeaderMap;
+    use bytes::Bytes;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    type Answered = oneshot::Receiver<Result<Receipt, PublishError>>;
+
+    fn parcel() -> (Parcel, Answered) {
+        let (answer, answered) = oneshot::channel();
+        let outgoing = Outgoing {
+            subject: "s".into(),
+            headers: HeaderMap::new(),
+            payload: Bytes::new(),
+            has_own_id: false,
+        };
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Parcel::new(outgoing, answer, permit), answered)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_finds_its_parcel_once_whatever_the_order() {
+        let mut flying = Flying::default();
+        let mut answered = Vec::new();
+        let numbers: Vec<_> = (0..4)
+            .map(|_| {
+                let (parcel, receiver) = parcel();
+                answered.push(receiver);
+                flying.add(parcel)
+            })
+            .collect();
+        assert_eq!(numbers, [0, 1, 2, 3]);
+        for number in [2, 0, 1] {
+            assert!(flying.remove(number).is_some());
+            assert!(flying.remove(number).is_none());
+        }
+        assert_eq!(flying.sent_by(Instant::now()), [3]);
+        assert!(flying.get_mut(3).is_some());
+        assert!(flying.remove(9).is_none());
+        assert_eq!(flying.add(parcel().0), 4, "a number is never used again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_abandoned_or_too_old_is_given_up() {
+        let mut flying = Flying::default();
+        let (old, _waits) = parcel();
+        flying.add(old);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let (abandoned, gone) = parcel();
+        drop(gone);
+        flying.add(abandoned);
+        let (fresh, _waits_too) = parcel();
+        let fresh = flying.add(fresh);
+        assert_eq!(flying.give_up(Duration::from_secs(9)).len(), 2);
+        assert_eq!(flying.sent_by(Instant::now()), [fresh]);
+    }
+}
