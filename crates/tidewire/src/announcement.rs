@@ -1,42 +1,28 @@
-//! What is said once the hub is ready: to people on standard output, to programs in a file.
+//! What people are told once a process is ready: what listens where, and what to type next.
+//!
+//! `program` is always how this process was called, so that what is shown can be typed.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    process,
-};
+use std::fmt::Write as _;
 
-use anyhow::Context;
-use serde_json::json;
-
-use crate::listeners::Urls;
+use crate::{listeners::Urls, settings::NatsArgs};
 
 /// Where clients look when they are told nothing else; then the examples need not tell them.
 const HTTP_URL_DEFAULT: &str = "http://127.0.0.1:8080";
 const GRPC_URL_DEFAULT: &str = "http://127.0.0.1:50051";
 
-/// What listens where, what to open, and what to type next: `program` is how this one was called,
-/// so that what is shown can be typed.
-pub(crate) fn start_message(program: &str, urls: &Urls, data_dir: &str, page: bool) -> String {
-    let Urls { http, grpc, operations } = urls;
-    let to =
-        |url: &str, default| if url == default { String::new() } else { format!(" --url {url}") };
-    let (to_http, to_grpc) = (to(http, HTTP_URL_DEFAULT), to(grpc, GRPC_URL_DEFAULT));
-    let mut text = format!("Tidewire {} is ready.\n\n", env!("CARGO_PKG_VERSION"));
-    let mut row = |name, value: &str, meaning| {
-        let _infallible = writeln!(text, "  {name:<11} {value:<25} {meaning}");
-    };
-    row("http", http, "subscribe over SSE, publish with POST");
-    row("grpc", grpc, "publish");
-    row("operations", operations, "/livez, /readyz, /metrics");
-    row("data", data_dir, "the log");
+/// Of a whole hub.
+pub(crate) fn of_standalone(program: &str, urls: &Urls, data_dir: &str, page: bool) -> String {
+    let http = &urls.http;
+    let (to_http, to_grpc) = (to_http(urls), to_grpc(urls));
+    let mut text = ready();
+    row(&mut text, "http", http, "subscribe over SSE, publish with POST");
+    row_of_grpc(&mut text, urls);
+    row_of_operations(&mut text, urls);
+    row(&mut text, "data", data_dir, "the log");
     if page {
-        let _infallible = write!(text, "\nOpen {http}/ in a browser.\n");
+        text += &open_page(http);
     }
-    let _infallible = write!(
-        text,
+    text + &format!(
         "
 In another terminal:
   {program} demo{to_grpc}
@@ -46,71 +32,119 @@ In another terminal:
 
 Ctrl-C ends it.
 "
+    )
+}
+
+/// Of a publishing service.
+pub(crate) fn of_ingest(program: &str, urls: &Urls, nats: &NatsArgs) -> String {
+    let (http, to_grpc, place) = (&urls.http, to_grpc(urls), nats.place_as_flags());
+    let mut text = ready();
+    row(&mut text, "http", http, "publish with POST");
+    row_of_grpc(&mut text, urls);
+    row_of_operations(&mut text, urls);
+    row_of_nats(&mut text, nats);
+    text += &format!(
+        "
+In another terminal:
+  {program} edge --http-listen 127.0.0.1:0 --operations-listen 127.0.0.1:0{place}
+  {program} publish --topic greetings --data hello{to_grpc}
+  {program} demo{to_grpc}
+  curl --data hello '{http}/v1/topics/greetings'
+
+The edge says where to subscribe."
     );
-    text
+    if nats.has_access_settings() {
+        text += " It needs the same NATS login and TLS settings as this.";
+    }
+    text + "\nCtrl-C ends it.\n"
 }
 
-/// A file that exists while the hub is ready.
-pub(crate) struct ReadyFile(PathBuf);
-
-impl ReadyFile {
-    /// Removes what a process that was killed has left behind.
-    pub(crate) fn remove_stale(path: &Path) -> anyhow::Result<()> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| cannot_write(path))
-            }
-            _ => Ok(()),
-        }
+/// Of a subscribing service.
+pub(crate) fn of_edge(program: &str, urls: &Urls, nats: &NatsArgs, page: bool) -> String {
+    let (http, to_http) = (&urls.http, to_http(urls));
+    let mut text = ready();
+    row(&mut text, "http", http, "subscribe over SSE");
+    row_of_operations(&mut text, urls);
+    row_of_nats(&mut text, nats);
+    if page {
+        text += &open_page(http);
     }
+    text + &format!(
+        "
+In another terminal:
+  {program} subscribe --topic '>'{to_http}
+  curl -N '{http}/v1/events?topic=greetings'
 
-    /// Writes it whole or not at all.
-    pub(crate) fn write(path: PathBuf, urls: &Urls) -> anyhow::Result<Self> {
-        let facts = json!({
-            "pid": process::id(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "http": urls.http,
-            "grpc": urls.grpc,
-            "operations": urls.operations,
-        });
-        let mut unfinished = path.clone().into_os_string();
-        unfinished.push(".tmp");
-        fs::write(&unfinished, format!("{facts}\n"))
-            .and_then(|()| fs::rename(&unfinished, &path))
-            .with_context(|| cannot_write(&path))?;
-        Ok(Self(path))
+What is published at an ingest on the same stream (`{program} ingest`) comes out here.
+Ctrl-C ends it.
+"
+    )
+}
+
+fn ready() -> String {
+    format!("Tidewire {} is ready.\n\n", env!("CARGO_PKG_VERSION"))
+}
+
+fn open_page(http: &str) -> String {
+    format!("\nOpen {http}/ in a browser.\n")
+}
+
+fn to_http(urls: &Urls) -> String {
+    if urls.http == HTTP_URL_DEFAULT { String::new() } else { format!(" --url {}", urls.http) }
+}
+
+fn to_grpc(urls: &Urls) -> String {
+    match urls.grpc.as_deref() {
+        None | Some(GRPC_URL_DEFAULT) => String::new(),
+        Some(url) => format!(" --url {url}"),
     }
 }
 
-fn cannot_write(path: &Path) -> String {
-    format!("cannot write '{}' (--ready-file)", path.display())
+fn row_of_grpc(text: &mut String, urls: &Urls) {
+    if let Some(grpc) = &urls.grpc {
+        row(text, "grpc", grpc, "publish");
+    }
 }
 
-impl Drop for ReadyFile {
-    fn drop(&mut self) {
-        // Gone already is as good as removed, and the process is ending anyway.
-        let _gone = fs::remove_file(&self.0);
-    }
+fn row_of_operations(text: &mut String, urls: &Urls) {
+    row(text, "operations", &urls.operations, "/livez, /readyz, /metrics");
+}
+
+fn row_of_nats(text: &mut String, nats: &NatsArgs) {
+    row(text, "nats", &nats.servers(), &format!("stream {}", nats.nats_stream));
+}
+
+fn row(text: &mut String, name: &str, value: &str, meaning: &str) {
+    let _infallible = writeln!(text, "  {name:<11} {value:<25} {meaning}");
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    fn urls(http_port: u16) -> Urls {
-        Urls {
-            http: format!("http://127.0.0.1:{http_port}"),
-            grpc: GRPC_URL_DEFAULT.into(),
-            operations: "http://127.0.0.1:9090".into(),
-        }
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        nats: NatsArgs,
+    }
+
+    fn nats(flags: &[&str]) -> NatsArgs {
+        Typed::try_parse_from(["t"].iter().chain(flags)).unwrap().nats
+    }
+
+    fn urls(http_port: u16, grpc_port: Option<u16>) -> Urls {
+        let url = |port| format!("http://127.0.0.1:{port}");
+        Urls { http: url(http_port), grpc: grpc_port.map(url), operations: url(9090) }
     }
 
     #[test]
     fn the_examples_name_an_address_only_where_it_is_needed() {
-        let message = start_message("tidewire", &urls(8080), "./data", true);
+        let message = of_standalone("tidewire", &urls(8080, Some(50051)), "./data", true);
         assert!(message.contains("Open http://127.0.0.1:8080/ in"), "{message}");
         assert!(!message.contains("--url"), "{message}");
-        let message = start_message("./tidewire", &urls(41234), "./data", false);
+        let message = of_standalone("./tidewire", &urls(41234, Some(50051)), "./data", false);
         assert!(
             message.contains("  ./tidewire subscribe --topic '>' --url http://127.0.0.1:41234\n"),
             "{message}"
@@ -120,21 +154,38 @@ mod tests {
     }
 
     #[test]
-    fn the_ready_file_is_whole_and_goes_with_the_hub() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ready.json");
-        let ready = ReadyFile::write(path.clone(), &urls(8080)).unwrap();
-        let facts: serde_json::Value =
-            serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!(facts["http"], "http://127.0.0.1:8080");
-        assert_eq!(facts["pid"], process::id());
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-        drop(ready);
-        assert!(!path.exists());
+    fn an_ingest_says_where_to_publish_and_how_to_start_an_edge() {
+        let message = of_ingest("tidewire", &urls(8080, Some(50051)), &nats(&[]));
+        for line in [
+            "  nats        nats://127.0.0.1:4222     stream TIDEWIRE",
+            "  tidewire publish --topic greetings --data hello",
+            "  tidewire edge --http-listen 127.0.0.1:0 --operations-listen 127.0.0.1:0",
+            "The edge says where to subscribe.",
+        ] {
+            assert!(message.lines().any(|shown| shown == line), "{line} is not in\n{message}");
+        }
+        let flags = ["--nats-url", "nats://n1:4222", "--nats-stream", "S", "--nats-token", "t0k3n"];
+        let message = of_ingest("tidewire", &urls(1, Some(2)), &nats(&flags));
+        for part in [
+            "edge --http-listen 127.0.0.1:0 --operations-listen 127.0.0.1:0 --nats-url \
+             'nats://n1:4222' --nats-stream S\n",
+            "demo --url http://127.0.0.1:2\n",
+            "the same NATS login",
+        ] {
+            assert!(message.contains(part), "{part} is not in\n{message}");
+        }
+        assert!(!message.contains("t0k3n"), "{message}");
+    }
 
-        fs::write(&path, "left behind").unwrap();
-        ReadyFile::remove_stale(&path).unwrap();
-        assert!(!path.exists());
-        ReadyFile::remove_stale(&path).unwrap();
+    #[test]
+    fn an_edge_says_where_to_subscribe_and_nothing_of_grpc() {
+        let message = of_edge("tidewire", &urls(41234, None), &nats(&[]), false);
+        assert!(
+            message.contains("  tidewire subscribe --topic '>' --url http://127.0.0.1:41234\n"),
+            "{message}"
+        );
+        assert!(!message.contains("grpc") && !message.contains("Open"), "{message}");
+        let message = of_edge("tidewire", &urls(8080, None), &nats(&[]), true);
+        assert!(message.contains("Open http://127.0.0.1:8080/ in"), "{message}");
     }
 }

@@ -1,12 +1,12 @@
 //! What can be typed.
 
-use std::{num::NonZeroU64, time::Duration};
+use std::{ffi::OsString, num::NonZeroU64, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidewire_core::Cursor;
 
 use crate::settings::{
-    FileArgs, StandaloneArgs, TelemetryArgs,
+    EdgeArgs, FileArgs, IngestArgs, StandaloneArgs, TelemetryArgs,
     units::{HOUR, SECOND, duration},
 };
 
@@ -26,44 +26,94 @@ First steps, each in a terminal of its own:
   tidewire subscribe --topic '>'             every event as it comes
   tidewire publish --topic greetings --data hello
 
+A hub of many processes, over NATS: `tidewire ingest` and `tidewire edge`.
 `tidewire help COMMAND` says more about each.";
 
 impl Cli {
     /// Checks what no argument can say alone.
     pub(crate) fn check(&self) -> Result<(), String> {
+        use ServiceSettings as Of;
         match &self.command {
-            Command::Standalone(args) => args.settings.check(),
-            Command::Config(args) => args.settings.check(),
-            _ => Ok(()),
+            Command::Standalone(args)
+            | Command::Config(ConfigArgs { service: Of::Standalone(args), .. }) => {
+                args.settings.check()
+            }
+            Command::Ingest(args)
+            | Command::Config(ConfigArgs { service: Of::Ingest(args), .. }) => {
+                args.settings.check()
+            }
+            Command::Edge(args) | Command::Config(ConfigArgs { service: Of::Edge(args), .. }) => {
+                args.settings.check()
+            }
+            Command::Publish(_) | Command::Subscribe(_) | Command::Demo(_) => Ok(()),
         }
     }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Standalone(StandaloneCommand),
+    /// Runs a whole hub in this process, its log in a directory
+    ///
+    /// Every option below is a setting: a flag (--data-dir), an environment variable
+    /// (TIDEWIRE_DATA_DIR) or a line of a TOML file (data_dir). A flag beats the environment, which
+    /// beats the file, which beats the default. `tidewire config` shows what is in force and why.
+    ///
+    /// SIGTERM and Ctrl-C end it in order: it reports itself not ready, ends its streams (clients
+    /// come back by themselves), finishes what it has accepted, and closes its log. A second one
+    /// ends it at once.
+    #[command(after_help = STANDALONE_EXAMPLES)]
+    Standalone(ServiceArgs<StandaloneArgs>),
+
+    /// Takes events in, and stores them in a stream on NATS: one half of a hub of many processes
+    ///
+    /// Services publish to it over gRPC or HTTP; it answers each event with a receipt once NATS has
+    /// stored it. It holds nothing itself: run as many as you like, and let any of them die. Edges
+    /// (`tidewire edge`) on the same stream serve the subscribers.
+    ///
+    /// It needs a NATS server 2.11 or newer with JetStream (`nats-server -js` is one), and makes
+    /// the stream where it is missing. Until NATS and the stream are there it is not ready, says
+    /// what it waits for, and answers that it is unavailable.
+    ///
+    /// Every option below is a setting: a flag, an environment variable or a line of a TOML file,
+    /// as with standalone. `tidewire config ingest` shows what is in force and why.
+    ///
+    /// SIGTERM and Ctrl-C end it in order: it reports itself not ready, and finishes what it has
+    /// accepted. A second one ends it at once.
+    #[command(after_help = INGEST_EXAMPLES)]
+    Ingest(ServiceArgs<IngestArgs>),
+
+    /// Streams events out of a stream on NATS: the other half of a hub of many processes
+    ///
+    /// Browsers and services subscribe to it over Server-Sent Events. It follows the stream that
+    /// ingests (`tidewire ingest`) write, and keeps the recent part in memory. It holds nothing
+    /// that its clients' cursors cannot rebuild: run as many as you like behind one address, and
+    /// let any of them die; clients go on at another, where they stopped.
+    ///
+    /// It needs a NATS server 2.11 or newer with JetStream, and waits for an ingest to make the
+    /// stream. Until NATS and the stream are there, and the recent events are in memory, it is not
+    /// ready, and says what it waits for.
+    ///
+    /// Every option below is a setting: a flag, an environment variable or a line of a TOML file,
+    /// as with standalone. `tidewire config edge` shows what is in force and why.
+    ///
+    /// SIGTERM and Ctrl-C end it in order: it reports itself not ready, and ends its streams;
+    /// clients come back by themselves. A second one ends it at once.
+    #[command(after_help = EDGE_EXAMPLES)]
+    Edge(ServiceArgs<EdgeArgs>),
+
     Publish(PublishArgs),
     Subscribe(SubscribeArgs),
     Demo(DemoArgs),
     Config(ConfigArgs),
 }
 
-/// Runs a whole hub in this process, its log in a directory
-///
-/// Every option below is a setting: a flag (--data-dir), an environment variable
-/// (TIDEWIRE_DATA_DIR) or a line of a TOML file (data_dir). A flag beats the environment, which
-/// beats the file, which beats the default. `tidewire config` shows what is in force and why.
-///
-/// SIGTERM and Ctrl-C end it in order: it reports itself not ready, ends its streams (clients
-/// come back by themselves), finishes what it has accepted, and closes its log. A second one ends
-/// it at once.
+// What clap shows of it stands where a command has it.
 #[derive(Debug, Args)]
-#[command(after_help = STANDALONE_EXAMPLES)]
-pub(crate) struct StandaloneCommand {
+pub(crate) struct ServiceArgs<S: Args> {
     #[command(flatten)]
     pub(crate) file: FileArgs,
     #[command(flatten)]
-    pub(crate) settings: StandaloneArgs,
+    pub(crate) settings: S,
 }
 
 const STANDALONE_EXAMPLES: &str = "\
@@ -72,6 +122,20 @@ Examples:
   tidewire standalone --data-dir /var/lib/tidewire --retention-age 7d --retention-bytes 50GiB
   tidewire standalone --http-listen 0.0.0.0:8080 --cors-origin https://app.example.com
   TIDEWIRE_LOG_FILTER=warn tidewire standalone --config tidewire.toml";
+
+const INGEST_EXAMPLES: &str = "\
+Examples:
+  tidewire ingest
+  tidewire ingest --nats-url nats://n1:4222,nats://n2:4222,nats://n3:4222 --nats-replicas 3
+  tidewire ingest --nats-credentials ingest.creds --nats-tls --retention-age 7d
+  TIDEWIRE_NATS_PASSWORD=… tidewire ingest --nats-user ingest --nats-stream-policy verify";
+
+const EDGE_EXAMPLES: &str = "\
+Examples:
+  tidewire edge
+  tidewire edge --nats-url nats://n1:4222,nats://n2:4222,nats://n3:4222
+  tidewire edge --http-listen 127.0.0.1:0 --operations-listen 127.0.0.1:0
+  TIDEWIRE_NATS_PASSWORD=… tidewire edge --nats-user edge --cors-origin https://app.example.com";
 
 /// Publishes events: one, or each line of standard input
 ///
@@ -207,34 +271,80 @@ Examples:
 
 /// Shows every setting in force: its value, and where that is from
 ///
-/// It takes the same options, environment and file as the command it speaks about, and starts
-/// nothing.
+/// It takes the same options, environment and file as the service it speaks about, and starts
+/// nothing. Without a service it speaks about standalone. Passwords and tokens are not shown.
 #[derive(Debug, Args)]
-#[command(after_help = CONFIG_EXAMPLES)]
+#[command(
+    after_help = CONFIG_EXAMPLES,
+    disable_help_subcommand = true,
+    override_usage = "tidewire config [--toml] [standalone|ingest|edge] [OPTIONS]",
+    subcommand_help_heading = "Services",
+    subcommand_value_name = "SERVICE"
+)]
 pub(crate) struct ConfigArgs {
-    /// Whose settings.
-    #[arg(value_enum, default_value_t = Service::Standalone)]
-    pub(crate) service: Service,
-
     /// Print a TOML file with the values in force, each with its meaning; it reads back the same.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) toml: bool,
 
-    #[command(flatten)]
-    pub(crate) file: FileArgs,
-    #[command(flatten)]
-    pub(crate) settings: StandaloneArgs,
+    #[command(subcommand)]
+    pub(crate) service: ServiceSettings,
 }
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   tidewire config
   tidewire config --toml > tidewire.toml
-  TIDEWIRE_RETENTION_AGE=7d tidewire config standalone --config tidewire.toml";
+  tidewire config edge --nats-url nats://nats.example.com:4222
+  TIDEWIRE_RETENTION_AGE=7d tidewire config standalone --config tidewire.toml
 
-/// A command that has settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Service {
-    /// The whole hub in one process
-    Standalone,
+`tidewire config SERVICE --help` lists the options.";
+
+/// A service that has settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceSettings {
+    /// The whole hub in one process; also where no service is named
+    Standalone(ServiceArgs<StandaloneArgs>),
+    /// The publishing service, over NATS
+    Ingest(ServiceArgs<IngestArgs>),
+    /// The subscribing service, over NATS
+    Edge(ServiceArgs<EdgeArgs>),
+}
+
+/// `tidewire config` speaks of a whole hub where no service is named; clap has no word for that.
+pub(crate) fn with_default_service(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_config = arguments.get(1).is_some_and(|command| command == "config");
+    let begins_with_option = match arguments.iter().skip(2).find(|&word| word != "--toml") {
+        Some(word) if word == "-h" || word == "--help" => false,
+        Some(word) => word.to_string_lossy().starts_with('-'),
+        None => true,
+    };
+    if is_config && begins_with_option {
+        arguments.insert(2, "standalone".into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_speaks_of_a_whole_hub_unless_a_service_is_named() {
+        for (typed, wanted) in [
+            ("t config", "t config standalone"),
+            ("t config --toml", "t config standalone --toml"),
+            ("t config --data-dir x", "t config standalone --data-dir x"),
+            ("t config --toml --config edge", "t config standalone --toml --config edge"),
+            ("t config edge --toml", "t config edge --toml"),
+            ("t config --toml ingest", "t config --toml ingest"),
+            ("t config egde", "t config egde"),
+            ("t config --help", "t config --help"),
+            ("t standalone", "t standalone"),
+            ("t", "t"),
+        ] {
+            let words = typed.split_whitespace().map(OsString::from).collect();
+            let words = with_default_service(words);
+            assert_eq!(words.join(std::ffi::OsStr::new(" ")), *wanted, "{typed}");
+        }
+    }
 }

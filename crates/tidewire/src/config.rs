@@ -15,7 +15,7 @@ const TOML_HEAD: &str = "\
 #
 # Each is also a flag (data_dir is --data-dir) and an environment variable (TIDEWIRE_DATA_DIR).
 # A flag beats the environment, which beats this file. Relative paths begin where the process is
-# started.";
+# started. One file may serve several services: each takes what it has.";
 
 pub(crate) fn run(args: &ConfigArgs, settings: &[Setting]) -> anyhow::Result<ExitCode> {
     match output::line(if args.toml { as_toml(settings) } else { as_table(settings) }) {
@@ -63,7 +63,10 @@ fn comment(setting: &Setting) -> String {
         none if none.is_empty() => "none".into(),
         value => value,
     };
-    let text = format!("{}. Default: {built_in}.", setting.meaning.trim_end_matches('.'));
+    let mut text = format!("{}. Default: {built_in}.", setting.meaning.trim_end_matches('.'));
+    if setting.is_secret {
+        text += " A secret: where there is one, it is not written here.";
+    }
     let mut comment = String::from("#");
     let mut columns = comment.len();
     for word in text.split_whitespace() {
@@ -80,6 +83,7 @@ fn comment(setting: &Setting) -> String {
 fn assignment(setting: &Setting) -> String {
     let name = &setting.name;
     match &*setting.values {
+        _ if setting.is_secret => format!("# {name} ="),
         values if setting.is_list => {
             format!("{name} = {}", Value::Array(values.iter().map(value).collect()))
         }
@@ -110,6 +114,7 @@ mod tests {
             values: values.iter().map(ToString::to_string).collect(),
             built_in: vec![],
             is_list,
+            is_secret: false,
             source: Default::default(),
         }
     }
@@ -147,5 +152,13 @@ mod tests {
         assert_eq!(table["none"], Value::Array(vec![]));
         assert!(!table.contains_key("absent"));
         assert!(text.lines().all(|line| line.len() <= COMMENT_COLUMNS), "{text}");
+    }
+
+    #[test]
+    fn toml_has_a_place_for_a_secret_and_says_why_it_is_empty() {
+        let secret = Setting { is_secret: true, ..setting("password", &["(secret)"], false) };
+        let text = as_toml(&[secret]);
+        assert!(text.ends_with("\n# password ="), "{text}");
+        assert!(text.contains("A secret: ") && !text.contains("(secret)"), "{text}");
     }
 }

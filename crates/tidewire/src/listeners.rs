@@ -1,4 +1,4 @@
-//! The ports of a hub, all bound before anything else is done.
+//! The ports of a process, all bound before anything else is done.
 
 use std::{
     io,
@@ -8,43 +8,51 @@ use std::{
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use crate::settings::ListenArgs;
+/// Which ports a process has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) http: SocketAddr,
+    /// None where nothing is published.
+    pub(crate) grpc: Option<SocketAddr>,
+    pub(crate) operations: SocketAddr,
+}
 
 pub(crate) struct Listeners {
     pub(crate) http: TcpListener,
-    pub(crate) grpc: TcpListener,
+    pub(crate) grpc: Option<TcpListener>,
     pub(crate) operations: TcpListener,
 }
 
-/// Where the hub can be reached from this machine.
+/// Where the process can be reached from this machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Urls {
     pub(crate) http: String,
-    pub(crate) grpc: String,
+    pub(crate) grpc: Option<String>,
     pub(crate) operations: String,
 }
 
 impl Listeners {
     /// # Errors
     /// Where an address cannot be had; says which setting chooses another.
-    pub(crate) async fn bind(args: &ListenArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn bind(addresses: Addresses) -> anyhow::Result<Self> {
         Ok(Self {
-            http: bind("http-listen", args.http_listen).await?,
-            grpc: bind("grpc-listen", args.grpc_listen).await?,
-            operations: bind("operations-listen", args.operations_listen).await?,
+            http: bind("http-listen", addresses.http).await?,
+            grpc: match addresses.grpc {
+                Some(address) => Some(bind("grpc-listen", address).await?),
+                None => None,
+            },
+            operations: bind("operations-listen", addresses.operations).await?,
         })
     }
-}
 
-impl Urls {
     /// The real addresses, where a port was 0.
-    pub(crate) fn of(
-        http: &TcpListener,
-        grpc: &TcpListener,
-        operations: &TcpListener,
-    ) -> io::Result<Self> {
+    pub(crate) fn urls(&self) -> io::Result<Urls> {
         let url_of = |listener: &TcpListener| listener.local_addr().map(url);
-        Ok(Self { http: url_of(http)?, grpc: url_of(grpc)?, operations: url_of(operations)? })
+        Ok(Urls {
+            http: url_of(&self.http)?,
+            grpc: self.grpc.as_ref().map(url_of).transpose()?,
+            operations: url_of(&self.operations)?,
+        })
     }
 }
 

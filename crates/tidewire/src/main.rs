@@ -1,23 +1,31 @@
 //! Tidewire: an event hub in one binary.
 
 mod announcement;
+mod backbone;
 mod cli;
 mod cloud_event;
 mod config;
 mod demo;
+mod edge;
+mod http_port;
+mod ingest;
 mod lines;
 mod listeners;
 mod open_files;
 mod operations;
 mod output;
+mod process;
 mod publish;
 mod readiness;
+mod ready_file;
+mod running;
 mod services;
 mod settings;
 mod signals;
 mod standalone;
 mod subscribe;
 mod telemetry;
+mod waiting;
 
 use std::{env, future::Future, process::ExitCode};
 
@@ -25,7 +33,8 @@ use anyhow::Context;
 use tokio::runtime::Builder;
 
 use crate::{
-    cli::{Cli, Command, StandaloneCommand},
+    cli::{Cli, Command},
+    process::Role,
     settings::Invocation,
 };
 
@@ -33,8 +42,7 @@ use crate::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args_os().collect();
-    match settings::read(&arguments) {
+    match settings::read(env::args_os().collect()) {
         Ok(invocation) => run(invocation).unwrap_or_else(|error| {
             output::failure(&error);
             ExitCode::FAILURE
@@ -50,10 +58,9 @@ fn main() -> ExitCode {
 fn run(Invocation { cli: Cli { command }, settings }: Invocation) -> anyhow::Result<ExitCode> {
     match command {
         Command::Config(args) => config::run(&args, &settings),
-        Command::Standalone(StandaloneCommand { settings, .. }) => {
-            telemetry::log(&settings.process.telemetry)?;
-            on_runtime(standalone::run(settings))
-        }
+        Command::Standalone(args) => serve(args.settings),
+        Command::Ingest(args) => serve(args.settings),
+        Command::Edge(args) => serve(args.settings),
         Command::Publish(args) => {
             telemetry::log(&args.telemetry)?;
             on_runtime(publish::run(args))
@@ -67,6 +74,11 @@ fn run(Invocation { cli: Cli { command }, settings }: Invocation) -> anyhow::Res
             on_runtime(demo::run(args))
         }
     }
+}
+
+fn serve(role: impl Role) -> anyhow::Result<ExitCode> {
+    telemetry::log(&role.process().telemetry)?;
+    on_runtime(process::run(role))
 }
 
 /// Does asynchronous work to its end. What still blocks a thread then, such as a read of standard

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use tokio_util::sync::CancellationToken;
 
 /// Says what a part is missing, if it is not ready.
-type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
+pub(crate) type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Not ready until it has something to ask, and again once shutdown begins.
 pub(crate) struct Readiness {

@@ -8,6 +8,7 @@ mod arguments;
 mod environment;
 mod file;
 mod in_force;
+mod secret;
 pub(crate) mod units;
 
 use std::{env, ffi::OsString, path::PathBuf};
@@ -17,10 +18,13 @@ use clap::{
     error::{ContextKind, ContextValue, Error, ErrorKind},
 };
 
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
 
 pub(crate) use self::{
-    arguments::{FileArgs, ListenArgs, StandaloneArgs, TelemetryArgs},
+    arguments::{
+        EdgeArgs, FileArgs, IngestArgs, LogArgs, NatsArgs, ProcessArgs, StandaloneArgs,
+        TelemetryArgs,
+    },
     in_force::Setting,
 };
 use self::{environment::variable, file::SettingsFile};
@@ -39,7 +43,8 @@ pub(crate) struct Invocation {
 /// # Errors
 /// A value that is not allowed, in the spelling in which it was given; an unknown name in any of
 /// the three; an unreadable file. A wish for help or the version is an "error" too, as clap has it.
-pub(crate) fn read(arguments: &[OsString]) -> Result<Invocation, Error> {
+pub(crate) fn read(arguments: Vec<OsString>) -> Result<Invocation, Error> {
+    let arguments = &cli::with_default_service(arguments);
     let built_in = with_environment(Cli::command());
     let mut command = built_in.clone();
     let mut matches = parse(&mut command, arguments, None)?;
@@ -58,9 +63,18 @@ pub(crate) fn read(arguments: &[OsString]) -> Result<Invocation, Error> {
     Ok(Invocation { cli, settings })
 }
 
-/// Every setting there is, by the id that is its name in a file.
+/// Every setting that some service has, by the id that is its name in a file: one environment and
+/// one file may serve them all.
 fn vocabulary() -> Command {
-    StandaloneArgs::augment_args(Command::new("settings"))
+    let services = [
+        StandaloneArgs::augment_args(Command::new("standalone")),
+        IngestArgs::augment_args(Command::new("ingest")),
+        EdgeArgs::augment_args(Command::new("edge")),
+    ];
+    let arguments = services.iter().flat_map(Command::get_arguments);
+    arguments.fold(Command::new("settings"), |all, argument| {
+        if knows(&all, argument.get_id().as_str()) { all } else { all.arg(argument) }
+    })
 }
 
 /// Whether a command has an argument of this name.
@@ -70,8 +84,8 @@ fn knows(command: &Command, name: &str) -> bool {
 
 fn with_environment(command: Command) -> Command {
     let vocabulary = vocabulary();
-    command.mut_subcommands(|subcommand| {
-        subcommand.mut_args(|argument| {
+    mut_innermost(command, &|command| {
+        command.mut_args(|argument| {
             let name = argument.get_id().to_string();
             // A variable that is set to nothing sets nothing, as in files of other programs.
             let is_empty = env::var_os(variable(&name)).is_some_and(|value| value.is_empty());
@@ -84,6 +98,15 @@ fn with_environment(command: Command) -> Command {
     })
 }
 
+/// Changes the commands that have no commands below them: those have settings.
+fn mut_innermost(command: Command, change: &dyn Fn(Command) -> Command) -> Command {
+    if command.has_subcommands() {
+        command.mut_subcommands(|command| mut_innermost(command, change))
+    } else {
+        change(command)
+    }
+}
+
 fn parse(
     command: &mut Command,
     arguments: &[OsString],
@@ -91,11 +114,14 @@ fn parse(
 ) -> Result<ArgMatches, Error> {
     command
         .try_get_matches_from_mut(arguments)
-        .map_err(|error| in_the_spelling_used(error, arguments, file))
+        .map_err(|error| without_passwords(in_the_spelling_used(error, arguments, file)))
 }
 
 fn file_path(matches: &ArgMatches) -> Option<PathBuf> {
-    let (_, matches) = matches.subcommand()?;
+    let mut matches = matches;
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
     matches.try_get_one::<PathBuf>("config").ok().flatten().cloned()
 }
 
@@ -125,6 +151,18 @@ fn in_the_spelling_used(
         None => return error,
     };
     error.insert(ContextKind::InvalidArg, ContextValue::String(spelling));
+    error
+}
+
+/// clap shows what it refuses, and an address may hold a password where it must not.
+fn without_passwords(mut error: Error) -> Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue] {
+        let Some(ContextValue::String(shown)) = error.get(kind) else { continue };
+        if let Some((_, host)) = shown.rsplit_once('@') {
+            let shown = format!("…@{host}");
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
     error
 }
 
@@ -175,6 +213,35 @@ mod tests {
         let refuse = |name| unknown("setting", name, &vocabulary(), str::to_uppercase);
         assert_eq!(refuse("retention_agee"), "unknown setting: did you mean 'RETENTION_AGE'?");
         assert_eq!(refuse("datadir"), "unknown setting: did you mean 'DATA_DIR'?");
+        assert_eq!(refuse("nats_urls"), "unknown setting: did you mean 'NATS_URL'?");
         assert!(refuse("zzz").contains("tidewire config"));
+    }
+
+    #[test]
+    fn a_setting_is_the_same_wherever_it_is_taken() {
+        let cli = Cli::command();
+        let config = cli.find_subcommand("config").unwrap();
+        let vocabulary = vocabulary();
+        for command in cli.get_subcommands().chain(config.get_subcommands()) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id();
+                let Some(known) = vocabulary.get_arguments().find(|known| known.get_id() == name)
+                else {
+                    continue;
+                };
+                assert_eq!(argument.get_default_values(), known.get_default_values(), "{name}");
+                let texts =
+                    [argument, known].map(|argument| argument.get_help().map(ToString::to_string));
+                assert_eq!(texts[0], texts[1], "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_must_not_be_shown_is_marked() {
+        let vocabulary = vocabulary();
+        let secrets = vocabulary.get_arguments().filter(|argument| in_force::is_secret(argument));
+        let names: Vec<_> = secrets.map(|argument| argument.get_id().as_str()).collect();
+        assert_eq!(names, ["nats_password", "nats_token"]);
     }
 }

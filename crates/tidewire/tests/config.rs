@@ -146,20 +146,42 @@ fn a_value_that_is_not_allowed_is_refused_in_the_spelling_in_which_it_was_given(
         ("log_filter", "tidewire=loud", "error, warn, info"),
         ("page", "maybe", "true, false"),
     ] {
-        let flag = format!("--{}", name.replace('_', "-"));
-        let said = refusal(&mut tidewire(&["config", &flag, value]));
-        assert!(said.contains(&format!("'{flag} <")) && said.contains(range), "{said}");
-
-        let variable = format!("TIDEWIRE_{}", name.to_uppercase());
-        let said = refusal(tidewire(&["config"]).env(&variable, value));
-        assert!(said.contains(&format!("'{variable}'")) && said.contains(range), "{said}");
-
-        let file = Settings::file(&format!("{name} = \"{value}\""));
-        let said = refusal(&mut tidewire(&["config", "--config", file.path()]));
-        let place = format!("'{name} in {}'", file.path());
-        assert!(said.contains(&place) && said.contains(range), "{said}");
-        assert!(said.contains(value), "{said}");
+        value_is_refused("standalone", name, value, range);
     }
+    for (name, value, range) in [
+        ("nats_url", "http://127.0.0.1:4222", "an address such as nats://"),
+        ("nats_stream", "a.b", "1 to 32 of A-Z"),
+        ("nats_stream_policy", "maybe", "create, verify, require"),
+        ("nats_replicas", "2", "1, 3 or 5"),
+        ("nats_storage", "tape", "file, memory"),
+        ("nats_compression", "gzip", "none, s2"),
+        ("nats_tls", "perhaps", "true, false"),
+        ("retention_bytes", "1B", "from 1MiB to 1024TiB"),
+        ("retention_topic_events", "0", "from 1 to 1000000000"),
+    ] {
+        value_is_refused("ingest", name, value, range);
+    }
+    value_is_refused("edge", "nats_url", "nats://", "an address such as nats://");
+}
+
+fn value_is_refused(service: &str, name: &str, value: &str, range: &str) {
+    let flag = format!("--{}", name.replace('_', "-"));
+    let said = refusal(&mut tidewire(&["config", service, &flag, value]));
+    assert!(
+        said.contains(&format!("'{flag} <")) || said.contains(&format!("'{flag} [<")),
+        "{said}"
+    );
+    assert!(said.contains(range), "{said}");
+
+    let variable = format!("TIDEWIRE_{}", name.to_uppercase());
+    let said = refusal(tidewire(&["config", service]).env(&variable, value));
+    assert!(said.contains(&format!("'{variable}'")) && said.contains(range), "{said}");
+
+    let file = Settings::file(&format!("{name} = \"{value}\""));
+    let said = refusal(&mut tidewire(&["config", service, "--config", file.path()]));
+    let place = format!("'{name} in {}'", file.path());
+    assert!(said.contains(&place) && said.contains(range), "{said}");
+    assert!(said.contains(value), "{said}");
 }
 
 #[test]
@@ -201,20 +223,196 @@ fn a_file_of_what_is_in_force_reads_back_the_same() {
         "--ready-file",
         "ready.json",
     ];
-    for arguments in [&[][..], &arguments[..]] {
-        let written = printed(tidewire(&["config", "--toml"]).args(arguments));
-        let file = Settings::file(&written);
-        let again = printed(&mut tidewire(&["config", "--toml", "--config", file.path()]));
-        assert_eq!(written, again);
+    reads_back_the_same("standalone", &[]);
+    reads_back_the_same("standalone", &arguments);
 
-        let values = |table: String| -> Vec<String> {
-            let setting = |line: &str| line.rsplit_once("  ").unwrap().0.trim_end().to_owned();
-            table.lines().map(setting).collect()
-        };
-        let before = values(printed(tidewire(&["config"]).args(arguments)));
-        let after = values(printed(&mut tidewire(&["config", "--config", file.path()])));
-        assert_eq!(before, after);
+    let nats = [
+        "--nats-url",
+        "nats://n1:4222,tls://n2:4222",
+        "--nats-stream",
+        "OTHER",
+        "--nats-credentials",
+        "some where.creds",
+        "--nats-tls",
+        "true",
+        "--nats-tls-ca",
+        "ca.pem",
+        "--nats-tls-certificate",
+        "c.pem",
+        "--nats-tls-key",
+        "k.pem",
+    ];
+    let stream = ["--nats-replicas", "3", "--nats-storage", "memory", "--nats-compression", "s2"];
+    let policy = ["--nats-stream-policy", "require", "--retention-topic-events", "9"];
+    reads_back_the_same("ingest", &[]);
+    reads_back_the_same("ingest", &[&nats[..], &stream, &policy].concat());
+    reads_back_the_same("edge", &[]);
+    reads_back_the_same("edge", &[&nats[..], &["--page", "false"]].concat());
+}
+
+fn reads_back_the_same(service: &str, arguments: &[&str]) {
+    let written = printed(tidewire(&["config", service, "--toml"]).args(arguments));
+    let file = Settings::file(&written);
+    let again = printed(&mut tidewire(&["config", service, "--toml", "--config", file.path()]));
+    assert_eq!(written, again);
+
+    let values = |table: String| -> Vec<String> {
+        let setting = |line: &str| line.rsplit_once("  ").unwrap().0.trim_end().to_owned();
+        table.lines().map(setting).collect()
+    };
+    let before = values(printed(tidewire(&["config", service]).args(arguments)));
+    let after = values(printed(&mut tidewire(&["config", service, "--config", file.path()])));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn each_service_has_its_own_settings_and_one_is_meant_where_none_is_named() {
+    let names = |arguments: &[&str]| -> Vec<String> {
+        let table = printed(&mut tidewire(arguments));
+        table.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    let has = |service: &str, wanted: &[&str], unwanted: &[&str]| {
+        let names = names(&["config", service]);
+        let is_there = |name: &&&str| names.iter().any(|there| there == **name);
+        assert_eq!(wanted.iter().filter(is_there).count(), wanted.len(), "{service}: {names:?}");
+        assert_eq!(unwanted.iter().filter(is_there).count(), 0, "{service}: {names:?}");
+    };
+    let everyone = ["http_listen", "operations_listen", "ready_file", "log_filter"];
+    let publishing = ["grpc_listen", "publish_timeout", "retention_age", "deduplication_window"];
+    let subscribing = ["page", "window_events_max", "connections_max"];
+    let nats = ["nats_url", "nats_stream", "nats_password", "nats_tls_ca"];
+    let stream = ["nats_stream_policy", "nats_replicas", "retention_topic_events"];
+    has("standalone", &[&everyone[..], &publishing, &subscribing, &["data_dir"]].concat(), &nats);
+    has("ingest", &[&everyone[..], &publishing, &nats, &stream].concat(), &subscribing);
+    has("ingest", &[], &["data_dir"]);
+    has("edge", &[&everyone[..], &subscribing, &nats].concat(), &publishing);
+    has("edge", &[], &[&stream[..], &["data_dir"]].concat());
+    assert_eq!(names(&["config"]), names(&["config", "standalone"]));
+
+    let before = printed(&mut tidewire(&["config", "--toml", "edge"]));
+    assert_eq!(before, printed(&mut tidewire(&["config", "edge", "--toml"])));
+    let said = refusal(&mut tidewire(&["config", "egde"]));
+    assert!(said.contains("'egde'") && said.contains("'edge'"), "{said}");
+}
+
+#[test]
+fn one_environment_and_one_file_serve_every_service() {
+    let text = "data_dir = \"d\"\nnats_replicas = 3\npage = false\nretention_age = \"3h\"\n\
+                nats_url = [\"nats://n1:4222\", \"nats://n2:4222\"]";
+    let file = Settings::file(text);
+    let table = |service: &str| {
+        let mut command = tidewire(&["config", service, "--config", file.path()]);
+        printed(command.env("TIDEWIRE_WINDOW_EVENTS_MAX", "7").env("TIDEWIRE_NATS_STREAM", "S"))
+    };
+    let [standalone, ingest, edge] = ["standalone", "ingest", "edge"].map(table);
+    assert_eq!(in_force(&standalone, "data_dir").0, "d");
+    for table in [&standalone, &ingest] {
+        assert_eq!(in_force(table, "retention_age").0, "3h");
     }
+    for table in [&standalone, &edge] {
+        assert_eq!(in_force(table, "page").0, "false");
+        assert_eq!(in_force(table, "window_events_max").0, "7");
+    }
+    for table in [&ingest, &edge] {
+        assert_eq!(in_force(table, "nats_url").0, "nats://n1:4222, nats://n2:4222");
+        assert_eq!(in_force(table, "nats_stream").0, "S");
+    }
+    assert_eq!(in_force(&ingest, "nats_replicas").0, "3");
+
+    let file = Settings::file("nats_replica = 3");
+    for service in ["standalone", "ingest", "edge"] {
+        let said = refusal(&mut tidewire(&[service, "--config", file.path()]));
+        assert!(said.contains("'nats_replica'") && said.contains("'nats_replicas'"), "{said}");
+        let said = refusal(tidewire(&[service]).env("TIDEWIRE_NATS_URLS", "x"));
+        assert!(said.contains("'TIDEWIRE_NATS_URL'"), "{said}");
+    }
+}
+
+const SECRET: &str = "hunter2";
+
+/// Everything a command says, which must not hold the secret.
+fn said_without_secret(command: &mut Command) -> String {
+    let output = output_of(command);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).expect("text");
+    assert!(!said.contains(SECRET), "{said}");
+    said
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let file = Settings::file(&format!("nats_token = \"{SECRET}\""));
+    for service in ["ingest", "edge"] {
+        let mut command = tidewire(&["config", service, "--nats-user", "ann"]);
+        command.env("TIDEWIRE_NATS_PASSWORD", SECRET);
+        let table = said_without_secret(&mut command);
+        let shown = in_force(&table, "nats_password");
+        assert_eq!(shown, ("(secret)".into(), "environment TIDEWIRE_NATS_PASSWORD".into()));
+        assert_eq!(in_force(&table, "nats_token").0, "(none)");
+        let toml = said_without_secret(command.arg("--toml"));
+        assert!(toml.contains("\n# nats_password =\n") && toml.contains("A secret: "), "{toml}");
+        said_without_secret(command.arg("--help"));
+
+        let from_file = tidewire(&["config", service, "--config", file.path()]);
+        let from_flag = tidewire(&["config", service, "--nats-token", SECRET]);
+        for mut command in [from_file, from_flag] {
+            let table = said_without_secret(&mut command);
+            assert_eq!(in_force(&table, "nats_token").0, "(secret)");
+        }
+        let mut help = tidewire(&[service, "--help"]);
+        let help = said_without_secret(help.env("TIDEWIRE_NATS_TOKEN", SECRET));
+        assert!(help.contains("TIDEWIRE_NATS_TOKEN"), "{help}");
+    }
+}
+
+#[test]
+fn a_refusal_shows_no_secret() {
+    let flag = |flag: &str| format!("{flag}={SECRET}");
+    let url = format!("nats://ann:{SECRET}@127.0.0.1:4222");
+    for arguments in [
+        &["--nats-token", SECRET, "--nats-user", "ann"][..],
+        &["--nats-password", SECRET],
+        &["--nats-token", SECRET, "--nats-token", SECRET],
+        &["--nats-token", SECRET, "--nats-replicas", "2"],
+        &[&flag("--nats-pasword")],
+        &["--nats-url", &url],
+        &[&url],
+    ] {
+        let said = said_without_secret(tidewire(&["ingest"]).args(arguments));
+        assert!(said.contains("--help") || said.contains("nats_"), "{said}");
+    }
+    let said = said_without_secret(tidewire(&["edge"]).env("TIDEWIRE_NATS_URL", &url));
+    assert!(said.contains("'TIDEWIRE_NATS_URL'") && said.contains("127.0.0.1:4222"), "{said}");
+    for text in [
+        format!("nats_password = {SECRET}"),
+        format!("nats_password = \"{SECRET}\" \"x\""),
+        format!("nats_pasword = \"{SECRET}\""),
+        format!("nats_password = [\"{SECRET}\"]"),
+        format!("nats_url = \"{url}\""),
+    ] {
+        let file = Settings::file(&text);
+        let said = said_without_secret(&mut tidewire(&["edge", "--config", file.path()]));
+        assert!(said.contains(file.path()), "{said}");
+    }
+}
+
+#[test]
+fn ways_to_log_in_to_nats_that_contradict_each_other_are_refused_by_name() {
+    for (arguments, names) in [
+        (&["--nats-user", "a"][..], ["'nats_user'", "'nats_password'"]),
+        (&["--nats-nkey", "a", "--nats-token", "b"], ["'nats_nkey'", "'nats_token'"]),
+        (&["--nats-tls-key", "a"], ["'nats_tls_key'", "'nats_tls_certificate'"]),
+    ] {
+        for service in ["ingest", "edge"] {
+            let said = refusal(tidewire(&["config", service]).args(arguments));
+            assert!(names.iter().all(|name| said.contains(name)), "{said}");
+        }
+    }
+    let said = refusal(&mut tidewire(&["ingest", "--retention-age", "1m"]));
+    assert!(said.contains("deduplication_window") && said.contains("retention_age"), "{said}");
+    let file = Settings::file("nats_url = []");
+    let said = refusal(&mut tidewire(&["edge", "--config", file.path()]));
+    assert!(said.contains("'nats_url'"), "{said}");
 }
 
 #[test]
@@ -223,6 +421,16 @@ fn help_is_given_whatever_the_environment_holds() {
     command.env("TIDEWIRE_DATA_DRI", "x").env("TIDEWIRE_CONFIG", "/nowhere");
     let help = printed(&mut command);
     for shown in ["TIDEWIRE_RETENTION_AGE", "1s to 3650d", "default: 24h", "Examples:"] {
+        assert!(help.contains(shown), "{shown} is not in\n{help}");
+    }
+    for service in ["ingest", "edge"] {
+        let help = printed(&mut tidewire(&[service, "--help"]));
+        for shown in ["2.11 or newer", "JetStream", "TIDEWIRE_NATS_URL", "Examples:"] {
+            assert!(help.contains(shown), "{shown} is not in\n{help}");
+        }
+    }
+    let help = printed(&mut tidewire(&["config", "--help"]));
+    for shown in ["standalone", "ingest", "edge", "--toml"] {
         assert!(help.contains(shown), "{shown} is not in\n{help}");
     }
 }
@@ -238,6 +446,25 @@ fn an_address_in_use_is_said_with_the_setting_that_chooses_another_and_nothing_i
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains(&address) && said.contains(flag), "{said}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no log was begun");
+    }
+}
+
+#[test]
+fn a_service_over_nats_binds_its_ports_first_too() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ingest = &["--http-listen", "--operations-listen", "--grpc-listen"][..];
+    for (service, flags) in [("ingest", ingest), ("edge", &ingest[..2])] {
+        for flag in flags {
+            let mut command = tidewire(&[service]);
+            for other in flags {
+                command.args([*other, if other == flag { &address } else { "127.0.0.1:0" }]);
+            }
+            let output = output_of(&mut command);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(&address) && said.contains(flag), "{said}");
+        }
     }
 }
 

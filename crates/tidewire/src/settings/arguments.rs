@@ -3,19 +3,28 @@
 //! A field is the setting's name in a TOML file; its flag and its environment variable are made of
 //! it. Defaults are the services' own, which a test below holds them to.
 
+mod nats;
+mod stream;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::{HeaderValue, Uri};
 use clap::{ArgAction, Args};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::settings::units::{DAY, GIB, HOUR, MIB, MINUTE, SECOND, TIB, bytes, count, duration};
+pub(crate) use self::nats::NatsArgs;
+use self::stream::StreamArgs;
+use crate::{
+    open_files,
+    settings::units::{DAY, GIB, HOUR, MIB, MINUTE, SECOND, TIB, bytes, count, duration},
+};
 
 /// Where settings come from besides flags and environment; no setting itself.
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
     /// A TOML file of settings, each under its name with underscores (`data_dir = "./data"`).
-    /// Flags and environment beat it. `tidewire config --toml` writes one.
+    /// Flags and environment beat it; what this command does not have in it is there for others.
+    /// `tidewire config --toml` writes one.
     #[arg(long, value_name = "FILE", env = "TIDEWIRE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -24,13 +33,17 @@ pub(crate) struct FileArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StandaloneArgs {
     #[command(flatten)]
-    pub(crate) listen: ListenArgs,
+    pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) grpc: GrpcArgs,
+    #[command(flatten)]
+    pub(crate) operations: OperationsArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
     #[command(flatten)]
-    pub(crate) ingest: IngestArgs,
+    pub(crate) publishing: PublishingArgs,
     #[command(flatten)]
-    pub(crate) edge: EdgeArgs,
+    pub(crate) subscribing: SubscribingArgs,
     #[command(flatten)]
     pub(crate) process: ProcessArgs,
 }
@@ -38,26 +51,83 @@ pub(crate) struct StandaloneArgs {
 impl StandaloneArgs {
     /// Checks what no setting can say alone.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.edge.retry_min > self.edge.retry_max {
-            return Err("'retry_min' is longer than 'retry_max'".into());
-        }
-        Ok(())
+        self.subscribing.check()
     }
 }
 
-/// Where the services listen.
+/// The settings of an ingest over NATS.
+#[derive(Debug, Args)]
+pub(crate) struct IngestArgs {
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) grpc: GrpcArgs,
+    #[command(flatten)]
+    pub(crate) operations: OperationsArgs,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) stream: StreamArgs,
+    #[command(flatten)]
+    pub(crate) publishing: PublishingArgs,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+impl IngestArgs {
+    /// Checks what no setting can say alone.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.nats.check()?;
+        self.stream.check()
+    }
+}
+
+/// The settings of an edge over NATS.
+#[derive(Debug, Args)]
+pub(crate) struct EdgeArgs {
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
+    #[command(flatten)]
+    pub(crate) operations: OperationsArgs,
+    #[command(flatten)]
+    pub(crate) nats: NatsArgs,
+    #[command(flatten)]
+    pub(crate) subscribing: SubscribingArgs,
+    #[command(flatten)]
+    pub(crate) process: ProcessArgs,
+}
+
+impl EdgeArgs {
+    /// Checks what no setting can say alone.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.nats.check()?;
+        self.subscribing.check()
+    }
+}
+
+/// Where HTTP is served.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listening")]
-pub(crate) struct ListenArgs {
-    /// The address for HTTP: subscribing over SSE, and publishing with POST. Port 0 takes any free
-    /// one, here and below.
+pub(crate) struct HttpArgs {
+    /// The address for HTTP: subscribing over SSE (standalone, edge), and publishing with POST
+    /// (standalone, ingest). Port 0 takes any free one, here and below.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(crate) http_listen: SocketAddr,
+}
 
+/// Where gRPC is served.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Listening")]
+pub(crate) struct GrpcArgs {
     /// The address for gRPC: publishing.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:50051", value_parser = address)]
     pub(crate) grpc_listen: SocketAddr,
+}
 
+/// Where operators look.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Listening")]
+pub(crate) struct OperationsArgs {
     /// The address for operations: /livez, /readyz and /metrics. It tells anyone who asks: keep it
     /// off public networks.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9090", value_parser = address)]
@@ -72,6 +142,25 @@ pub(crate) struct LogArgs {
     #[arg(long, value_name = "DIR", default_value = "./data", value_parser = path)]
     pub(crate) data_dir: PathBuf,
 
+    #[command(flatten)]
+    pub(crate) retention: RetentionArgs,
+}
+
+impl LogArgs {
+    /// What the log is told.
+    pub(crate) fn config(&self) -> tidewire_log::Config {
+        tidewire_log::Config {
+            retention_age: self.retention.retention_age,
+            retention_bytes: self.retention.retention_bytes,
+            deduplication_window: self.retention.deduplication_window,
+            ..tidewire_log::Config::new(&self.data_dir)
+        }
+    }
+}
+
+/// How long a log keeps events and ids, wherever it lies.
+#[derive(Debug, Args)]
+pub(crate) struct RetentionArgs {
     /// How long events are kept: 1s to 3650d.
     #[arg(
         long,
@@ -81,7 +170,8 @@ pub(crate) struct LogArgs {
     )]
     pub(crate) retention_age: Duration,
 
-    /// How many bytes the log may take; the oldest events go first: 1MiB to 1024TiB.
+    /// How many bytes the log may take, on each NATS server that holds it where NATS does; the
+    /// oldest events go first: 1MiB to 1024TiB.
     #[arg(
         long,
         value_name = "BYTES",
@@ -100,22 +190,10 @@ pub(crate) struct LogArgs {
     pub(crate) deduplication_window: Duration,
 }
 
-impl LogArgs {
-    /// What the log is told.
-    pub(crate) fn config(&self) -> tidewire_log::Config {
-        tidewire_log::Config {
-            retention_age: self.retention_age,
-            retention_bytes: self.retention_bytes,
-            deduplication_window: self.deduplication_window,
-            ..tidewire_log::Config::new(&self.data_dir)
-        }
-    }
-}
-
 /// What the ingest service takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Publishing")]
-pub(crate) struct IngestArgs {
+pub(crate) struct PublishingArgs {
     /// How large one event's data may be: 1B to 1MiB. Several SSE clients fail on lines over
     /// 64KiB.
     #[arg(
@@ -156,7 +234,7 @@ pub(crate) struct IngestArgs {
     pub(crate) publish_timeout: Duration,
 }
 
-impl IngestArgs {
+impl PublishingArgs {
     /// What the ingest is told.
     pub(crate) fn config(&self) -> tidewire_ingest::Config {
         tidewire_ingest::Config {
@@ -172,7 +250,7 @@ impl IngestArgs {
 /// How the edge serves subscribers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Subscribing")]
-pub(crate) struct EdgeArgs {
+pub(crate) struct SubscribingArgs {
     /// Whether the demonstration page is served at /.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub(crate) page: bool,
@@ -256,16 +334,23 @@ pub(crate) struct EdgeArgs {
     pub(crate) replays_max: usize,
 }
 
-impl EdgeArgs {
-    /// What the edge is told.
-    pub(crate) fn config(&self) -> tidewire_edge::Config {
+impl SubscribingArgs {
+    fn check(&self) -> Result<(), String> {
+        if self.retry_min > self.retry_max {
+            return Err("'retry_min' is longer than 'retry_max'".into());
+        }
+        Ok(())
+    }
+
+    /// What the edge is told, where the process may have so many files open.
+    pub(crate) fn config(&self, open_files_max: u64) -> tidewire_edge::Config {
         tidewire_edge::Config {
             page: self.page,
             cors_origins: self.cors_origin.clone(),
             heartbeat_interval: self.heartbeat_interval,
             retry_milliseconds: as_millis(self.retry_min)..=as_millis(self.retry_max),
             write_timeout: self.write_timeout,
-            connections_max: self.connections_max,
+            connections_max: open_files::connections_max(self.connections_max, open_files_max),
             window_events_max: self.window_events_max,
             window_bytes_max: as_usize(self.window_bytes_max),
             replays_max: self.replays_max,
@@ -281,8 +366,9 @@ pub(crate) struct ProcessArgs {
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
 
-    /// A file to write, as JSON, when the hub is ready: its process id, version and addresses
-    /// (the real ones, where a port was 0). It is removed at the end. For scripts and tests.
+    /// A file to write, as JSON, when the process is ready: its process id, version and addresses
+    /// (the real ones, where a port was 0; null where it has no such port). It is removed at the
+    /// end. For scripts and tests.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub(crate) ready_file: Option<PathBuf>,
 }
@@ -291,8 +377,14 @@ pub(crate) struct ProcessArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TelemetryArgs {
     /// What is logged, on standard error: error, warn, info, debug or trace, or one for each part
-    /// (info,tidewire_edge=debug).
-    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = log_filter)]
+    /// (info,tidewire_edge=debug). async_nats is the library that speaks with NATS: it tells of each
+    /// attempt to connect, which is told once without it.
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info,async_nats=off",
+        value_parser = log_filter
+    )]
     pub(crate) log_filter: String,
 }
 
@@ -362,10 +454,10 @@ mod tests {
         let Typed { settings } = Typed::try_parse_from(["t"]).unwrap();
         let ours = format!("{:?}", settings.log.config());
         assert_eq!(ours, format!("{:?}", tidewire_log::Config::new("./data")));
-        let ours = format!("{:?}", settings.ingest.config());
+        let ours = format!("{:?}", settings.publishing.config());
         assert_eq!(ours, format!("{:?}", tidewire_ingest::Config::default()));
         let page = tidewire_edge::Config { page: true, ..tidewire_edge::Config::default() };
-        assert_eq!(format!("{:?}", settings.edge.config()), format!("{page:?}"));
+        assert_eq!(format!("{:?}", settings.subscribing.config(u64::MAX)), format!("{page:?}"));
     }
 
     #[test]

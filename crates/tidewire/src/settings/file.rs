@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use clap::{ArgAction, Command};
 use toml::{Table, Value};
 
-use crate::settings::{knows, unknown};
+use crate::settings::{knows, mut_innermost, unknown};
 
 /// A settings file, read: each value as it would be typed after its flag.
 #[derive(Debug)]
@@ -20,9 +20,10 @@ impl SettingsFile {
         let shown = path.display();
         let text = fs::read_to_string(&path)
             .map_err(|error| format!("cannot read the settings file '{shown}': {error}"))?;
-        let table: Table = text
-            .parse()
-            .map_err(|error| format!("cannot read the settings file '{shown}': {error}"))?;
+        let table: Table = text.parse().map_err(|error| {
+            let reason = in_place(&error, &text);
+            format!("cannot read the settings file '{shown}': {reason}")
+        })?;
         let values = table
             .into_iter()
             .map(|(name, value)| {
@@ -34,14 +35,19 @@ impl SettingsFile {
         Ok(Self { path, values })
     }
 
-    /// Makes the file's values the defaults of the flags, wherever a file may be named.
+    /// Makes the file's values the defaults of the flags, wherever a file may be named. What a
+    /// command does not have is there for others.
     pub(super) fn become_defaults_of(&self, command: Command) -> Command {
-        command.mut_subcommands(|subcommand| {
-            if !knows(&subcommand, "config") {
-                return subcommand;
+        mut_innermost(command, &|command| {
+            if !knows(&command, "config") {
+                return command;
             }
-            self.values.iter().fold(subcommand, |subcommand, (name, values)| {
-                subcommand.mut_arg(name, |argument| argument.default_values(values.clone()))
+            self.values.iter().fold(command, |command, (name, values)| {
+                if knows(&command, name) {
+                    command.mut_arg(name, |argument| argument.default_values(values.clone()))
+                } else {
+                    command
+                }
             })
         })
     }
@@ -55,6 +61,16 @@ impl SettingsFile {
     pub(super) fn holds(&self, name: &str) -> Option<&PathBuf> {
         self.values.contains_key(name).then_some(&self.path)
     }
+}
+
+/// What is wrong with a file, and where. The line itself is not shown: it may hold a secret.
+fn in_place(error: &toml::de::Error, text: &str) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 fn in_flag_form(name: &str, value: Value, vocabulary: &Command) -> Result<Vec<String>, String> {

@@ -15,12 +15,15 @@ pub(crate) struct Setting {
     pub(crate) heading: String,
     /// What it means.
     pub(crate) meaning: String,
-    /// Its value, as it would be typed; none where there is no value.
+    /// Its value, as it would be typed; none where there is no value. Of a secret, only that there
+    /// is one.
     pub(crate) values: Vec<String>,
     /// What the value would be if nobody had said anything.
     pub(crate) built_in: Vec<String>,
     /// Whether it takes several values.
     pub(crate) is_list: bool,
+    /// Whether its value is never shown.
+    pub(crate) is_secret: bool,
     /// Where the value is from.
     pub(crate) source: Source,
 }
@@ -56,8 +59,11 @@ pub(super) fn settings(
     matches: &ArgMatches,
     file: Option<&SettingsFile>,
 ) -> Vec<Setting> {
-    let Some((name, matches)) = matches.subcommand() else { return Vec::new() };
-    let Some(command) = built_in.find_subcommand(name) else { return Vec::new() };
+    let (mut command, mut matches) = (built_in, matches);
+    while let Some((name, inner)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name) else { return Vec::new() };
+        (command, matches) = (found, inner);
+    }
     let vocabulary = vocabulary();
     command
         .get_arguments()
@@ -66,9 +72,17 @@ pub(super) fn settings(
         .collect()
 }
 
+/// Whether a setting's value is never shown: help and `tidewire config` agree about it.
+pub(super) fn is_secret(argument: &Arg) -> bool {
+    argument.is_hide_env_values_set()
+}
+
 fn setting(argument: &Arg, matches: &ArgMatches, file: Option<&SettingsFile>) -> Setting {
     let name = argument.get_id().as_str();
-    let values = matches.get_raw(name).into_iter().flatten();
+    let is_secret = is_secret(argument);
+    let values = matches.get_raw(name).into_iter().flatten().map(|value| {
+        if is_secret { "(secret)".into() } else { value.to_string_lossy().into_owned() }
+    });
     let built_in = argument.get_default_values().iter();
     let source = match matches.value_source(name) {
         Some(ValueSource::CommandLine) => Source::Flag(format!("--{}", name.replace('_', "-"))),
@@ -81,9 +95,10 @@ fn setting(argument: &Arg, matches: &ArgMatches, file: Option<&SettingsFile>) ->
         name: name.into(),
         heading: argument.get_help_heading().unwrap_or_default().into(),
         meaning: argument.get_help().map(ToString::to_string).unwrap_or_default(),
-        values: values.map(|value| value.to_string_lossy().into_owned()).collect(),
+        values: values.collect(),
         built_in: built_in.map(|value| value.to_string_lossy().into_owned()).collect(),
         is_list: matches!(argument.get_action(), ArgAction::Append),
+        is_secret,
         source,
     }
 }

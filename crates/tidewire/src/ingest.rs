@@ -1,0 +1,57 @@
+//! `tidewire ingest`: the publishing service, its events kept by NATS.
+
+use tidewire_ingest::Ingest;
+
+use crate::{
+    announcement,
+    backbone::OpenBackbone,
+    listeners::{Addresses, Urls},
+    process::Role,
+    running::{Given, Running},
+    settings::{IngestArgs, ProcessArgs},
+};
+
+impl Role for IngestArgs {
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            http: self.http.http_listen,
+            grpc: Some(self.grpc.grpc_listen),
+            operations: self.operations.operations_listen,
+        }
+    }
+
+    fn describe_metrics(&self) {
+        tidewire_nats::metrics::describe();
+        tidewire_ingest::describe();
+    }
+
+    async fn open(&self) -> anyhow::Result<OpenBackbone> {
+        OpenBackbone::on_nats(&self.nats, "ingest", Some(self.stream.settings())).await
+    }
+
+    fn serve(&self, given: Given) -> Running {
+        let Given { http, grpc, backbone, shutdown, open_files_max } = given;
+        let ingest = Ingest::new(self.publishing.config(), backbone, shutdown.clone());
+        let mut running = Running::default();
+        running.http(http, ingest.http_router(), open_files_max, shutdown);
+        running.grpc(ingest, grpc);
+        running
+    }
+
+    fn where_to_look(&self) -> String {
+        format!(
+            "is a NATS server with JetStream at {} (--nats-url; `nats-server -js` is one), and may \
+             this process log in and use the stream {} there?",
+            self.nats.servers(),
+            self.nats.nats_stream
+        )
+    }
+
+    fn start_message(&self, program: &str, urls: &Urls) -> String {
+        announcement::of_ingest(program, urls, &self.nats)
+    }
+}

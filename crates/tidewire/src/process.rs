@@ -1,0 +1,184 @@
+//! The life of a process that serves, whichever role it has.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use sysinfo::System;
+use tokio::{net::TcpListener, time::interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    backbone::OpenBackbone,
+    listeners::{Addresses, Listeners, Urls},
+    open_files, operations, output,
+    readiness::Readiness,
+    ready_file::ReadyFile,
+    running::{Given, Running},
+    services::Services,
+    settings::ProcessArgs,
+    signals::Signals,
+    telemetry::Metrics,
+    waiting::Waiting,
+};
+
+// The end takes 10 s at most, which is the sum of these two and of what the backbone may take to
+// close, and well within the 30 s that Kubernetes waits between SIGTERM and SIGKILL.
+
+/// How long streams and publishes may take to end, once asked to.
+const SERVICES_END_MAX: Duration = Duration::from_secs(7);
+/// How long the operations port may take to end, after everything else.
+const OPERATIONS_END_MAX: Duration = Duration::from_secs(1);
+/// How often a starting process looks whether it is ready.
+const READY_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a process does: where it listens, on which log it stands, what it serves, what it says.
+pub(crate) trait Role {
+    /// The settings that belong to the process.
+    fn process(&self) -> &ProcessArgs;
+
+    /// The ports, which are bound before anything else is done.
+    fn addresses(&self) -> Addresses;
+
+    /// Names and explains the metrics of what it is made of.
+    fn describe_metrics(&self);
+
+    /// Opens the backbone, which is closed after everything that is served has ended.
+    async fn open(&self) -> anyhow::Result<OpenBackbone>;
+
+    /// Begins to serve, at once: what is not ready yet says so.
+    fn serve(&self, given: Given) -> Running;
+
+    /// What to look at where the backbone cannot be used yet.
+    fn where_to_look(&self) -> String;
+
+    /// What people are told once it is ready.
+    fn start_message(&self, program: &str, urls: &Urls) -> String;
+}
+
+/// What tells this process apart from others of its kind, for people: its host and its id.
+pub(crate) fn instance() -> String {
+    let host = System::host_name().unwrap_or_else(|_| "unknown".into());
+    format!("{host}-{}", std::process::id())
+}
+
+/// Plays a role until a signal ends it.
+pub(crate) async fn run(role: impl Role) -> anyhow::Result<ExitCode> {
+    let signals = Signals::catch().context("signals")?;
+    let shutdown = CancellationToken::new();
+    let lived = live(&role, shutdown.clone());
+    match signals.while_doing(&shutdown, Box::pin(lived)).await {
+        Ok(ended) => ended.map(|()| ExitCode::SUCCESS),
+        Err(code) => Ok(code),
+    }
+}
+
+/// The whole life of the process. The operations port is there first and goes last.
+async fn live(role: &impl Role, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let listeners = Listeners::bind(role.addresses()).await?;
+    let urls = listeners.urls()?;
+    let Listeners { http, grpc, operations } = listeners;
+    if let Some(path) = &role.process().ready_file {
+        ReadyFile::remove_stale(path)?;
+    }
+    let open_files_max = open_files::raise_limit();
+    let metrics = Metrics::install()?;
+    role.describe_metrics();
+
+    let readiness = Arc::new(Readiness::new(shutdown.clone()));
+    let last = CancellationToken::new();
+    let mut around = Services::default();
+    around.start("the metrics' upkeep", metrics.clone().keep_up(last.clone()));
+    around.start("the operations port", {
+        operations::serve(operations, Arc::clone(&readiness), metrics, last.clone())
+    });
+    let life = Life { role, urls, open_files_max, readiness, shutdown };
+    let outcome = life.on_a_backbone(http, grpc).await;
+    last.cancel();
+    outcome.and(around.all_ended(OPERATIONS_END_MAX).await)
+}
+
+struct Life<'a, R> {
+    role: &'a R,
+    urls: Urls,
+    open_files_max: u64,
+    readiness: Arc<Readiness>,
+    shutdown: CancellationToken,
+}
+
+impl<R: Role> Life<'_, R> {
+    /// Opens the backbone, serves on it until shutdown or a failure, and closes it.
+    async fn on_a_backbone(
+        self,
+        http: TcpListener,
+        grpc: Option<TcpListener>,
+    ) -> anyhow::Result<()> {
+        let open = self.role.open().await?;
+        let outcome = self.serve_on(&open, http, grpc).await;
+        let closed = open.close().await;
+        info!("stopped");
+        outcome.and(closed)
+    }
+
+    async fn serve_on(
+        &self,
+        open: &OpenBackbone,
+        http: TcpListener,
+        grpc: Option<TcpListener>,
+    ) -> anyhow::Result<()> {
+        let Running { mut services, mut checks } = self.role.serve(Given {
+            http,
+            grpc,
+            backbone: open.backbone(),
+            shutdown: self.shutdown.clone(),
+            open_files_max: self.open_files_max,
+        });
+        let backbone = open.clone();
+        checks.insert(0, Box::new(move || backbone.trouble()));
+        self.readiness.started(checks);
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.be_ready(open) => outcome,
+            ended = services.one_ended() => {
+                Err(ended.map_or_else(|failed| failed, |name| anyhow!("{name} ended by itself")))
+            }
+            failure = open.failed() => Err(failure),
+        };
+        self.shutdown.cancel();
+        info!("stopping: ending streams, finishing what was accepted");
+        outcome.and(services.all_ended(SERVICES_END_MAX).await)
+    }
+
+    /// Waits until everything is ready, says so, and goes on being ready until shutdown.
+    async fn be_ready(&self, open: &OpenBackbone) -> anyhow::Result<()> {
+        let mut looks = interval(READY_LOOK_INTERVAL);
+        let mut waiting = Waiting::begin();
+        while self.shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+            let missing = self.readiness.missing();
+            if missing.is_empty() {
+                let _ready_file = self.announce()?;
+                self.shutdown.cancelled().await;
+                return Ok(());
+            }
+            if waiting.is_worth_a_word(&missing) {
+                let missing = missing.join("; ");
+                match open.trouble() {
+                    Some(_) => warn!(missing, "not ready yet: {}", self.role.where_to_look()),
+                    None => info!(missing, "not ready yet"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells programs, then people: who reads the message finds the file.
+    fn announce(&self) -> anyhow::Result<Option<ReadyFile>> {
+        let path = self.role.process().ready_file.clone();
+        let ready_file = path.map(|path| ReadyFile::write(path, &self.urls)).transpose()?;
+        let program = std::env::args().next().unwrap_or_else(|| "tidewire".into());
+        // Whoever closed standard output does not want to know.
+        let _unread = output::line(self.role.start_message(&program, &self.urls));
+        info!(http = self.urls.http, grpc = self.urls.grpc, "ready");
+        Ok(ready_file)
+    }
+}

@@ -1,0 +1,68 @@
+//! What a process serves, on which of its ports.
+
+use std::sync::Arc;
+
+use axum::Router;
+use tidewire_core::Backbone;
+use tidewire_edge::Edge;
+use tidewire_ingest::Ingest;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{http_port, readiness::Check, services::Services};
+
+/// What there is to serve with.
+pub(crate) struct Given {
+    pub(crate) http: TcpListener,
+    /// There where the role has an address for it.
+    pub(crate) grpc: Option<TcpListener>,
+    pub(crate) backbone: Arc<dyn Backbone>,
+    /// Ends everything that is served, in good order.
+    pub(crate) shutdown: CancellationToken,
+    /// How many files the process may have open.
+    pub(crate) open_files_max: u64,
+}
+
+/// What is being served, and what each part is missing to be ready.
+#[derive(Default)]
+pub(crate) struct Running {
+    pub(crate) services: Services,
+    pub(crate) checks: Vec<Check>,
+}
+
+impl Running {
+    /// Serves an edge and its routes, or more than those, on the HTTP port.
+    pub(crate) fn edge(&mut self, edge: Edge, http: TcpListener, routes: Router) {
+        let edge = Arc::new(edge);
+        self.services.start("the HTTP port", {
+            let edge = Arc::clone(&edge);
+            async move {
+                let served = edge.serve(http, routes).await;
+                edge.stopped().await;
+                served
+            }
+        });
+        self.checks.push(Box::new(move || edge.trouble().map(|reason| format!("edge: {reason}"))));
+    }
+
+    /// Serves an ingest on the gRPC port.
+    pub(crate) fn grpc(&mut self, ingest: Ingest, grpc: Option<TcpListener>) {
+        let Some(grpc) = grpc else { return };
+        self.services.start("the gRPC port", async move { ingest.serve_grpc(grpc).await });
+    }
+
+    /// Serves routes that answer and are done on the HTTP port, without an edge.
+    pub(crate) fn http(
+        &mut self,
+        http: TcpListener,
+        routes: Router,
+        open_files_max: u64,
+        shutdown: CancellationToken,
+    ) {
+        let served = http_port::serve(http, routes, open_files_max, shutdown);
+        self.services.start("the HTTP port", async move {
+            served.await;
+            anyhow::Ok(())
+        });
+    }
+}
