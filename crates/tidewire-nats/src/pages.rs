@@ -151,13 +151,19 @@ async fn read_place(
     loop {
         let event = match left_over.take() {
             Some(event) => event,
-            None => match reading.next(shared, events_max).await? {
-                Next::Event(event) => *event,
-                Next::Finished => {
+            None => match reading.next(shared, events_max).await {
+                Ok(Next::Event(event)) => *event,
+                Ok(Next::Finished) => {
                     page.next.sequence = reading.end;
                     reading.close().await;
                     return Ok(page.whole());
                 }
+                // What is read is read; the next page begins with another place.
+                Err(_) if reading.read_to > after.sequence => {
+                    page.next.sequence = reading.read_to;
+                    return Ok(page.whole());
+                }
+                Err(error) => return Err(error),
             },
         };
         let is_wanted = interest.wants(&event.event.topic) && event.expires() > UnixMillis::now();

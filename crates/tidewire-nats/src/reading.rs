@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tidewire_core::{Cursor, Epoch, Event, ReadError, Sequence};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     api::ApiError,
@@ -18,21 +18,28 @@ use crate::{
 
 /// Bytes asked for at once: more than the largest event takes.
 const REQUEST_BYTES: usize = 4 * 1024 * 1024;
-/// How long a lagging replica is waited for.
-const LAG_MAX: Duration = Duration::from_secs(2);
-/// The wait before a lagging replica is looked at again.
-const LAG_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a place may have nothing while there is something.
+const STALL_MAX: Duration = Duration::from_secs(2);
+/// The first wait before another place is opened instead; it doubles.
+const STALL_DELAY_MIN: Duration = Duration::from_millis(20);
 
 /// An open place, and how far it has been read.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pull: Pull,
+    begin: Begin,
     pub(crate) epoch: Epoch,
     subjects: Vec<String>,
     /// Everything that the subjects match up to here has been handed out.
     pub(crate) read_to: Sequence,
     /// How far to read: the head when the place was opened.
     pub(crate) end: Sequence,
+}
+
+/// A place that has nothing while there is something.
+struct Stalled {
+    since: Instant,
+    delay: Duration,
 }
 
 /// What a reading has next.
@@ -55,7 +62,7 @@ impl Reading {
     ) -> Result<Self, ReadError> {
         let pull = Pull::open(&shared.api, shared.api.connection(), begin, &subjects).await;
         let pull = pull.map_err(failed)?;
-        Ok(Self { pull, epoch: after.epoch, subjects, read_to: after.sequence, end })
+        Ok(Self { pull, begin, epoch: after.epoch, subjects, read_to: after.sequence, end })
     }
 
     /// The next event behind `read_to`. Of what the place hands out, `events_max` are asked for at
@@ -65,46 +72,68 @@ impl Reading {
         shared: &Shared,
         events_max: usize,
     ) -> Result<Next, ReadError> {
-        let lagging_until = Instant::now() + LAG_MAX;
+        let mut stalled = Stalled { since: Instant::now(), delay: STALL_DELAY_MIN };
         while self.read_to < self.end {
-            if self.pull.pending == 0 && self.is_confirmed(shared, lagging_until).await? {
-                break;
+            if self.pull.pending == 0 {
+                if !self.is_more(shared).await? {
+                    break;
+                }
+                self.open_again(shared, &mut stalled).await?;
             }
             if self.pull.requested == 0 {
                 self.pull.request(events_max, REQUEST_BYTES).await.map_err(gone)?;
             }
-            if let Pulled::Event(stored) = self.pull.next().await.map_err(gone)? {
-                if stored.sequence <= self.read_to {
-                    continue;
+            match self.pull.next().await.map_err(gone)? {
+                Pulled::Event(stored) if stored.sequence <= self.read_to => {}
+                Pulled::Event(stored) if stored.sequence > self.end => break,
+                Pulled::Event(stored) => {
+                    self.read_to = stored.sequence;
+                    if let Some(event) = shared.event(stored, self.epoch) {
+                        return Ok(Next::Event(Box::new(event)));
+                    }
                 }
-                if stored.sequence > self.end {
-                    break;
-                }
-                self.read_to = stored.sequence;
-                if let Some(event) = shared.event(stored, self.epoch) {
-                    return Ok(Next::Event(Box::new(event)));
-                }
+                // It says that there is more, and nothing comes.
+                Pulled::Heartbeat => self.pull.pending = 0,
+                Pulled::Ended => {}
             }
         }
         self.read_to = self.end;
         Ok(Next::Finished)
     }
 
-    /// Whether the leader has nothing either, up to the end. Where it has, the replica lags, and
-    /// what is missing will come.
-    async fn is_confirmed(&self, shared: &Shared, until: Instant) -> Result<bool, ReadError> {
+    /// Whether the stream's leader has more, up to the end.
+    async fn is_more(&self, shared: &Shared) -> Result<bool, ReadError> {
         let at = self.read_to.next();
         for subject in &self.subjects {
             let next = shared.api.next(at, subject).await.map_err(failed)?;
             if next.is_some_and(|next| next <= self.end) {
-                if Instant::now() > until {
-                    return Err(unavailable("a replica lags behind the stream's leader"));
-                }
-                tokio::time::sleep(LAG_LOOK_INTERVAL).await;
-                return Ok(false);
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
+    }
+
+    /// Another place for what the leader has and this one has not: its replica lags, or its server
+    /// has lost count (2.11 does, where a place has several subjects).
+    async fn open_again(
+        &mut self,
+        shared: &Shared,
+        stalled: &mut Stalled,
+    ) -> Result<(), ReadError> {
+        if stalled.since.elapsed() > STALL_MAX {
+            return Err(unavailable("a replica has less than the stream's leader"));
+        }
+        sleep(stalled.delay).await;
+        stalled.delay *= 2;
+        let begin = match self.begin {
+            Begin::At(_) => Begin::At(self.read_to.next()),
+            other => other,
+        };
+        let connection = shared.api.connection();
+        let pull = Pull::open(&shared.api, connection, begin, &self.subjects).await;
+        let given_up = std::mem::replace(&mut self.pull, pull.map_err(failed)?);
+        given_up.close().await;
+        Ok(())
     }
 
     pub(crate) async fn close(self) {
