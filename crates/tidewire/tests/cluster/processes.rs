@@ -1,0 +1,26 @@
+//! Ingests and edges die.
+
+use super::run::Run;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_is_killed_and_started_again() {
+    let mut run = Run::begin().await;
+    run.fleet.edges[0].kill();
+    run.flow(3).await;
+    run.fleet.edges[0].launch_again();
+    run.fleet.edges[0].ready().await;
+    run.end("an edge killed").await.assert_kept();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingest_is_killed_and_its_publisher_goes_on_at_another() {
+    let mut run = Run::begin().await;
+    // One after the other, so that the one that is used is among them.
+    for ingest in 0..run.fleet.ingests.len() {
+        run.fleet.ingests[ingest].kill();
+        run.flow(2).await;
+        run.fleet.ingests[ingest].launch_again();
+        run.fleet.ingests[ingest].ready().await;
+    }
+    run.end("an ingest killed").await.assert_kept();
+}
