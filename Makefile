@@ -1,7 +1,7 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test setup-tests lint docs unit stories measure clean
+.PHONY: help run cluster build test setup-tests lint docs unit stories faults measure clean
 
 help: ## List the targets
 	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
@@ -11,10 +11,13 @@ help: ## List the targets
 run: ## Build the hub, start it with a live demonstration, and say which page to open
 	@scripts/run
 
+cluster: ## Start a hub of many processes over three NATS servers, to look at and to break
+	@scripts/cluster
+
 build: ## Build everything for release
 	cargo build --release --locked --workspace
 
-test: setup-tests lint docs unit stories ## Set up what the tests need, and run every check and test
+test: setup-tests lint docs unit stories faults ## Set up what the tests need, and run every check and test
 
 setup-tests: ## Install what the tests need: Chromium, and the client libraries of other languages
 	@scripts/setup-tests
@@ -30,8 +33,14 @@ docs: ## Build the API documentation with warnings as errors, and check the docu
 unit: ## Run the tests of the crates
 	@scripts/step "crates" cargo test --locked --workspace --all-features --exclude tidewire
 
-stories: ## Run the binary's tests: commands, crashes, real clients, a real browser (after setup-tests)
-	@scripts/step "stories" cargo test --locked -p tidewire
+stories: ## Run the binary's tests, and its stories on each backbone: kills, real clients, a real browser (after setup-tests)
+	@scripts/step "the binary" cargo test --locked -p tidewire --bins --test config
+	@scripts/step "stories on the embedded log" env HUB_ON=embedded cargo test --locked -p tidewire --test stories
+	@scripts/step "stories on one NATS server" env HUB_ON=nats cargo test --locked -p tidewire --test stories
+	@scripts/step "stories on three NATS servers" env HUB_ON=cluster cargo test --locked -p tidewire --test stories
+
+faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
+	@scripts/step "faults" cargo test --locked -p tidewire --test cluster
 
 measure: build ## Measure publishing and memory with the release build; prints tables
 	target/release/loadtest publish

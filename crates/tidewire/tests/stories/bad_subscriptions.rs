@@ -5,7 +5,7 @@ use tidewire_client::{EventData, NewEvent, Topic};
 use tokio::io::AsyncWriteExt;
 
 use super::{
-    hub::Hub,
+    hub::{Flags, Hub},
     raw::{self, Response},
 };
 
@@ -13,7 +13,7 @@ const STREAM: (&str, &str) = ("Accept", "text/event-stream");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bad_request_has_its_exact_answer() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     let long = format!("/v1/events?topic={}", "a".repeat(256));
     let deep = format!("/v1/events?topic={}", ["a"; 17].join("."));
     let many = format!("/v1/events?{}", "topic=a&".repeat(101));
@@ -80,12 +80,15 @@ async fn each_bad_request_has_its_exact_answer() {
 
     let good = open(&hub, "/v1/events?topic=a", &[]).await;
     assert!(good.contains("event: tidewire.hello"), "the hub still serves");
-    assert_eq!(hub.metric("tidewire_edge_connections_opened_total{resume=\"live\"}").await, 1.0);
+    assert_eq!(
+        hub.edge.metric("tidewire_edge_connections_opened_total{resume=\"live\"}").await,
+        1.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_that_cannot_be_resumed_is_answered_with_a_gap() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     let topic = Topic::parse("t").unwrap();
     let event = NewEvent::new(topic, EventData::parse("x", 10).unwrap());
     let head = hub.publisher().publish(event).await.unwrap().cursor;
@@ -132,7 +135,8 @@ async fn a_cursor_that_cannot_be_resumed_is_answered_with_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_pages_of_configured_origins_may_read() {
-    let hub = Hub::start_with(&["--cors-origin", "https://good.example"]);
+    let flags = ["--cors-origin", "https://good.example"];
+    let hub = Hub::start_with(Flags { edge: &flags, ..Flags::default() }).await;
     for (origin, allowed) in [
         ("https://good.example", true),
         ("https://good.example.evil.example", false),
@@ -157,8 +161,8 @@ async fn only_pages_of_configured_origins_may_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_cannot_publish() {
-    let hub = Hub::start();
-    let host = hub.http.trim_start_matches("http://").to_owned();
+    let mut hub = Hub::start().await;
+    let host = hub.publish_http.trim_start_matches("http://").to_owned();
     let own = format!("http://{host}");
     for (headers, status) in [
         (&[("Origin", "https://evil.example")][..], 403),
@@ -173,7 +177,7 @@ async fn a_page_of_another_origin_cannot_publish() {
             let length = body.len().to_string();
             let mut headers = headers.to_vec();
             headers.extend([("Content-Length", &*length), ("Content-Type", "application/json")]);
-            let mut socket = raw::connect(&hub.http).await;
+            let mut socket = raw::connect(&hub.publish_http).await;
             raw::send_as(&mut socket, "POST", path, &host, &headers).await;
             socket.write_all(body.as_bytes()).await.unwrap();
             let answer = raw::read_response(&mut socket).await;
@@ -181,13 +185,13 @@ async fn a_page_of_another_origin_cannot_publish() {
         }
     }
     let stored = "tidewire_ingest_events_total{outcome=\"stored\",transport=\"http\"} ";
-    let stored = hub.metric(stored).await;
+    let stored = hub.ingest().metric(stored).await;
     assert!((6.0..7.0).contains(&stored), "{stored}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_carries_the_headers_that_proxies_and_browsers_need() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     let text = open(&hub, "/v1/events?topic=a", &[]).await.to_lowercase();
     for header in [
         "http/1.1 200 ok\r\n",

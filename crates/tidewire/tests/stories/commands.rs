@@ -49,7 +49,7 @@ fn stderr(output: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_event_is_published_and_its_repetition_marked() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     let arguments = ["--topic", "a.b", "--type", "price", "--id", "one", "--data", "a\nb"];
     let first = publish(&hub, &arguments, b"");
     assert!(first.status.success(), "{}", stderr(&first));
@@ -61,7 +61,7 @@ async fn one_event_is_published_and_its_repetition_marked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_line_is_an_event_and_a_refused_one_is_named() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     let output = publish(&hub, &["--topic", "n"], b"one\n\ntwo\nn\0l\r\nfour");
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
@@ -79,7 +79,7 @@ async fn each_line_is_an_event_and_a_refused_one_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_lines_keep_their_order() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     let numbers: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
     let output = publish(&hub, &["--topic", "n"], numbers.join("\n").as_bytes());
     assert!(output.status.success(), "{}", stderr(&output));
@@ -91,7 +91,7 @@ async fn many_lines_keep_their_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_tells_what_happened_on_the_way() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     publish(&hub, &["--topic", "n"], b"one\ntwo\n");
     let arguments = ["--last-event-id", "00000000-7", "--json"];
     let items = subscribe(&hub, "n", 2, &arguments);
@@ -105,7 +105,7 @@ async fn json_tells_what_happened_on_the_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_pipe_ends_a_subscription_quietly() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     publish(&hub, &["--topic", "n"], b"one\ntwo\n");
     let mut process = tidewire(&["subscribe", "--url", &hub.http, "--topic", "n"])
         .args(["--from", "earliest"])
@@ -159,7 +159,7 @@ async fn what_cannot_be_published_or_subscribed_to_is_refused_before_anything_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_publishes_this_machines_figures_until_it_is_told_to_stop() {
-    let hub = Hub::start();
+    let hub = Hub::start().await;
     let mut demo = tidewire(&["demo", "--interval", "100ms", "--url", &hub.grpc])
         .stderr(Stdio::piped())
         .spawn()

@@ -1,15 +1,13 @@
 //! Nothing lost, nothing twice: the hub is killed again and again while events flow.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use rand::{RngExt as _, SeedableRng, rngs::StdRng};
 use tidewire_client::{Cursor, EventData, EventId, Item, NewEvent, Start, StreamOptions, Topic};
+use tidewire_testbed::checker::{Seen, Truth, Violation};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use super::{
-    checker::{Seen, Truth, Violation},
-    hub::Hub,
-};
+use super::hub::Hub;
 
 /// Topics that the events are spread over, one after the other.
 const TOPICS: u64 = 10;
@@ -54,14 +52,14 @@ async fn the_same_story_with_a_planted_fault_is_judged_a_violation() {
 
 /// Publishes on one stream while the hub dies at random moments; every subscriber's verdict.
 async fn tell(story: Story) -> Vec<Result<(), Violation>> {
-    let mut hub = Hub::start();
+    let mut hub = Hub::start().await;
     let (receipts_seen, mut progress) = watch::channel(0);
     let mut subscribers = JoinSet::new();
     for k in 0..story.subscribers {
         let subscriber = hub.subscriber(&filter(k)).from(Start::Earliest).build().unwrap();
-        let last = (0..story.events).rev().find(|n| wants(k, *n)).unwrap();
+        let wanted = (0..story.events).filter(|n| wants(k, *n)).count();
         let fault = story.fault.filter(|_| k == 0);
-        subscribers.spawn(async move { (k, listen(subscriber, last, fault).await) });
+        subscribers.spawn(async move { (k, listen(subscriber, wanted, fault).await) });
     }
     let publishing = tokio::spawn(publish(hub.publisher(), story.events, receipts_seen));
 
@@ -71,10 +69,13 @@ async fn tell(story: Story) -> Vec<Result<(), Violation>> {
     let mut moments: Vec<_> =
         (0..story.kills).map(|_| random.random_range(1..story.events * 9 / 10)).collect();
     moments.sort_unstable();
-    for moment in &moments {
+    for (nth, moment) in moments.iter().enumerate() {
         progress.wait_for(|receipts| receipts >= moment).await.unwrap();
         hub.kill();
-        hub.start_again();
+        if takes_nats_along(nth, hub.nats_nodes()) {
+            hub.kill_nats().await;
+        }
+        hub.start_again().await;
     }
 
     let truth = Truth { receipts: publishing.await.unwrap() };
@@ -85,6 +86,16 @@ async fn tell(story: Story) -> Vec<Result<(), Violation>> {
     let deliveries: usize = all_seen.iter().map(|(_, seen)| seen.len()).sum();
     println!("killed at {moments:?} receipts; {missing} without; {deliveries} deliveries");
     all_seen.iter().map(|(k, seen)| truth.judge(|n| wants(*k, n), seen)).collect()
+}
+
+/// Whether a kill ends a NATS server as well: one alone every second time, of several the leader
+/// once, since they take seconds to find another.
+fn takes_nats_along(nth: usize, nodes: usize) -> bool {
+    match nodes {
+        0 => false,
+        1 => nth % 2 == 1,
+        _ => nth == 2,
+    }
 }
 
 /// Every fifth subscriber wants everything, the others one topic each.
@@ -125,21 +136,21 @@ async fn publish(
     counting.await.unwrap()
 }
 
-/// Listens, coming back by cursor, until the last event that is wanted.
+/// Listens, coming back by cursor, until as many events have come as are wanted. Which is the last
+/// is not known: what the hub could not store at first may stand behind what was sent after it.
 async fn listen(
     mut subscriber: tidewire_client::Subscriber,
-    last: u64,
+    wanted: usize,
     fault: Option<Fault>,
 ) -> Vec<Seen> {
-    let mut seen = Vec::new();
-    while let Ok(item) = timeout(PATIENCE, subscriber.next()).await {
+    let (mut came, mut seen) = (0, Vec::new());
+    while came < wanted
+        && let Ok(item) = timeout(PATIENCE, subscriber.next()).await
+    {
         match item.unwrap() {
             Item::Event { cursor, data, .. } => {
-                let n = data.parse().unwrap();
-                pass_on(Seen { n, cursor }, fault, &mut seen);
-                if n == last {
-                    break;
-                }
+                came += 1;
+                pass_on(Seen { n: data.parse().unwrap(), cursor }, fault, &mut seen);
             }
             Item::Gap { reason, requested, .. } => panic!("a gap after {requested}: {reason:?}"),
             Item::Connected { .. } | Item::Disconnected { .. } => {}
@@ -149,7 +160,8 @@ async fn listen(
     seen
 }
 
-/// What the subscriber gets of a frame on its way, where somebody lies about the one of 500.
+/// What the subscriber gets of a frame on its way, where somebody lies about the one of 500, or
+/// swaps it with the next.
 fn pass_on(frame: Seen, fault: Option<Fault>, seen: &mut Vec<Seen>) {
     seen.push(frame);
     match fault {
@@ -157,9 +169,12 @@ fn pass_on(frame: Seen, fault: Option<Fault>, seen: &mut Vec<Seen>) {
             seen.pop();
         }
         Some(Fault::Double) if frame.n == 500 => seen.push(frame),
-        Some(Fault::Swap) if frame.n == 501 => {
-            let newest = seen.len() - 1;
-            seen.swap(newest - 1, newest);
+        Some(Fault::Swap) => {
+            if let [.., before, newest] = &mut seen[..]
+                && before.n == 500
+            {
+                mem::swap(before, newest);
+            }
         }
         _ => {}
     }

@@ -1,18 +1,19 @@
-//! The log can write no more: publishers are told, nothing acknowledged is lost, and it goes on
+//! The embedded log can write no more: publishers are told, nothing acknowledged is lost, and it goes on
 //! once there is room. A limit on the size of files stands for the full disk.
 
 use std::process::Command;
 
 use tidewire_client::{EventData, Item, NewEvent, PublishError, Start, Topic};
+use tidewire_testbed::under_shell;
 
-use super::hub::{Hub, under_shell};
+use super::hub::Hub;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_without_room_refuses_keeps_what_it_has_and_goes_on_with_room() {
-    let mut hub = Hub::start();
-    assert!(hub.terminate().await.success());
+    let mut hub = Hub::embedded().await;
+    hub.terminate().await;
     // 512 blocks of 512 bytes. The signal that comes with the limit is ignored: writes fail.
-    hub.start_again_as(|command| under_shell("trap '' XFSZ; ulimit -S -f 512", &command));
+    hub.edge.start_again_as(|command| under_shell("trap '' XFSZ; ulimit -S -f 512", &command));
 
     let publisher = hub.publisher();
     let mut acknowledged = Vec::new();
@@ -26,14 +27,14 @@ async fn a_log_without_room_refuses_keeps_what_it_has_and_goes_on_with_room() {
     assert!(matches!(refusal, PublishError::Unavailable { .. }), "{refusal}");
     assert!(acknowledged.len() > 3, "{acknowledged:?}");
 
-    let pid = hub.pid().to_string();
+    let pid = hub.edge.pid().to_string();
     let lift = ["--pid", &pid, "--fsize=unlimited:unlimited"];
     let lifted = Command::new("prlimit").args(lift).status();
     assert!(lifted.expect("prlimit, of util-linux, is there").success());
     acknowledged.push(publisher.publish(large()).await.expect("there is room again").cursor);
 
     hub.kill();
-    hub.start_again();
+    hub.start_again().await;
     let mut subscriber = hub.subscriber("t").from(Start::Earliest).build().unwrap();
     for expected in acknowledged {
         loop {

@@ -1,18 +1,20 @@
 //! More subscribers than the process may open files for: publishing and operations go on.
 
 use tidewire_client::{EventData, NewEvent, Topic};
+use tidewire_testbed::under_shell;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use super::{
-    hub::{Hub, under_shell},
+    hub::{Flags, Hub},
     raw,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subscribers_beyond_the_open_files_are_refused_and_nobody_else_suffers() {
-    let mut hub = Hub::start_with(&["--retention-bytes", "1MiB"]);
-    assert!(hub.terminate().await.success());
-    hub.start_again_as(|command| under_shell("ulimit -n 200", &command));
+    let flags = ["--retention-bytes", "1MiB"];
+    let mut hub = Hub::start_with(Flags { ingest: &flags, ..Flags::default() }).await;
+    assert!(hub.edge.terminate().await.success());
+    hub.edge.start_again_as(|command| under_shell("ulimit -n 200", &command));
 
     let (mut held, mut refused) = (Vec::new(), 0);
     for _ in 0..300 {
@@ -22,8 +24,8 @@ async fn subscribers_beyond_the_open_files_are_refused_and_nobody_else_suffers()
         }
     }
     assert_eq!((held.len(), refused), (100, 200));
-    assert_eq!(raw::get(&hub.operations, "/livez", &[]).await.status, 200);
-    let full = hub.metric("tidewire_edge_connections_refused_total{reason=\"full\"} ").await;
+    assert_eq!(raw::get(&hub.edge.operations, "/livez", &[]).await.status, 200);
+    let full = hub.edge.metric("tidewire_edge_connections_refused_total{reason=\"full\"} ").await;
     assert!((200.0..201.0).contains(&full), "{full}");
 
     // Enough for the log to go through several segments.

@@ -1,96 +1,157 @@
-//! A hub of a test's own: the real binary on free ports of 127.0.0.1 and a directory of its own.
-//! Dropping it ends it.
+//! A hub of a story's own: real processes on free ports of 127.0.0.1. Dropping it ends it.
+//!
+//! `HUB_ON` says what keeps its events, so that the same stories are told on each: `embedded` (the
+//! default: one process with its own log), `nats` (an ingest and an edge over one NATS server) or
+//! `cluster` (the same over three, which hold three copies). The stories that are about the
+//! embedded log itself say [`Hub::embedded`], and are told on it whatever `HUB_ON` says.
 
 use std::{
-    fs::{self, File},
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    time::Duration,
+    env::{self, VarError},
+    iter,
+    path::Path,
+    process::Command,
 };
 
-use serde_json::Value;
-use tempfile::TempDir;
 use tidewire_client::{Publisher, Subscriber, SubscriberBuilder, TopicFilter};
-use tokio::time::{sleep, timeout};
+use tidewire_testbed::{NatsCluster, Process};
 
-/// How long a hub may take to end, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewire");
+/// The stream that an ingest keeps by default.
+const STREAM: &str = "TIDEWIRE";
+/// Clients come back quickly.
+const RETRY: [&str; 4] = ["--retry-min", "20ms", "--retry-max", "200ms"];
 
 pub(crate) struct Hub {
-    dir: TempDir,
-    flags: Vec<String>,
-    child: Child,
-    /// What it says to people, after the first line.
-    pub(crate) stdout: BufReader<ChildStdout>,
-    /// Where it listens: the same after a restart.
+    /// What serves subscribers: all of the hub, where that is one process.
+    pub(crate) edge: Process,
+    over_nats: Option<OverNats>,
+    /// Where it is subscribed to, the same after a restart; so are those below.
     pub(crate) http: String,
+    /// Where it is published to over HTTP.
+    pub(crate) publish_http: String,
     pub(crate) grpc: String,
-    pub(crate) operations: String,
+}
+
+/// What there is beside the edge. NATS goes last.
+struct OverNats {
+    ingest: Process,
+    nats: NatsCluster,
+    /// The server that was killed.
+    down: Option<usize>,
+}
+
+/// Settings of a story, by what takes them.
+#[derive(Default)]
+pub(crate) struct Flags<'a> {
+    pub(crate) ingest: &'a [&'a str],
+    pub(crate) edge: &'a [&'a str],
 }
 
 impl Hub {
-    /// Starts a hub with clients that come back quickly.
-    pub(crate) fn start() -> Self {
-        Self::start_with(&[])
+    /// Starts a hub on what `HUB_ON` names.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Flags::default()).await
     }
 
-    pub(crate) fn start_with(flags: &[&str]) -> Self {
-        let dir = TempDir::new().unwrap();
-        let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
-        let (child, stdout) = spawn(&dir, &flags, ["127.0.0.1:0"; 3], |command| command);
-        let facts = fs::read(dir.path().join("ready.json")).unwrap();
-        let facts: Value = serde_json::from_slice(&facts).unwrap();
-        let url = |name: &str| facts[name].as_str().unwrap().to_owned();
-        let (http, grpc, operations) = (url("http"), url("grpc"), url("operations"));
-        Self { dir, flags, child, stdout, http, grpc, operations }
+    pub(crate) async fn start_with(flags: Flags<'_>) -> Self {
+        match env::var("HUB_ON").as_deref() {
+            Err(VarError::NotPresent) | Ok("embedded") => Self::in_one_process(flags).await,
+            Ok("nats") => Self::over_nats(1, flags).await,
+            Ok("cluster") => Self::over_nats(3, flags).await,
+            other => panic!("HUB_ON is {other:?}; it may be embedded, nats or cluster"),
+        }
     }
 
-    /// Starts it again on the same directory and the same ports.
-    pub(crate) fn start_again(&mut self) {
-        self.start_again_as(|command| command);
+    /// Starts a hub that keeps its own log.
+    pub(crate) async fn embedded() -> Self {
+        Self::in_one_process(Flags::default()).await
     }
 
-    /// The same, by another command that is made of the plain one.
-    pub(crate) fn start_again_as(&mut self, wrap: impl FnOnce(Command) -> Command) {
-        let addresses = [&self.http, &self.grpc, &self.operations];
-        let addresses = addresses.map(|url| url.trim_start_matches("http://"));
-        (self.child, self.stdout) = spawn(&self.dir, &self.flags, addresses, wrap);
+    async fn in_one_process(flags: Flags<'_>) -> Self {
+        let mut hub = launch("standalone", &[&RETRY, flags.ingest, flags.edge]);
+        hub.ready().await;
+        let (http, grpc) = (hub.http.clone(), hub.grpc.clone());
+        Self { edge: hub, over_nats: None, publish_http: http.clone(), http, grpc }
     }
 
-    /// SIGKILL: nothing is finished.
+    async fn over_nats(nodes: usize, flags: Flags<'_>) -> Self {
+        let nats = NatsCluster::start(nodes).await;
+        let (urls, replicas) = (nats.urls().join(","), nodes.to_string());
+        let at = ["--nats-url", &urls];
+        let mut ingest = launch("ingest", &[&at, &["--nats-replicas", &replicas], flags.ingest]);
+        let mut edge = launch("edge", &[&at, &RETRY, flags.edge]);
+        ingest.ready().await;
+        edge.ready().await;
+        Self {
+            http: edge.http.clone(),
+            publish_http: ingest.http.clone(),
+            grpc: ingest.grpc.clone(),
+            edge,
+            over_nats: Some(OverNats { ingest, nats, down: None }),
+        }
+    }
+
+    /// What takes events: all of the hub, where that is one process.
+    pub(crate) fn ingest(&mut self) -> &mut Process {
+        self.over_nats.as_mut().map_or(&mut self.edge, |over| &mut over.ingest)
+    }
+
+    /// Every process of it, without NATS.
+    pub(crate) fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        let ingest = self.over_nats.as_mut().map(|over| &mut over.ingest);
+        iter::once(&mut self.edge).chain(ingest)
+    }
+
+    /// How many NATS servers it stands on.
+    pub(crate) fn nats_nodes(&self) -> usize {
+        self.over_nats.as_ref().map_or(0, |over| over.nats.nodes())
+    }
+
+    /// SIGKILL for every process of it: nothing is finished.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.processes().for_each(Process::kill);
     }
 
-    /// SIGTERM, and waits for the end.
-    pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        self.signal("TERM");
-        self.ended().await
-    }
-
-    /// Waits for the end.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let ended = async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status;
-                }
-                sleep(LOOK_INTERVAL).await;
-            }
+    /// SIGKILL for a NATS server too: of several the one that leads the stream.
+    pub(crate) async fn kill_nats(&mut self) {
+        let over = self.over_nats.as_mut().expect("a story for hubs over NATS");
+        // One alone leads all, without a word.
+        let leader = match over.nats.nodes() {
+            1 => 0,
+            _ => over.nats.stream_leader(STREAM).await.expect("somebody leads the stream"),
         };
-        timeout(PATIENCE, ended).await.expect("the hub ends")
+        over.nats.kill(leader);
+        over.down = Some(leader);
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    /// SIGTERM for every process of it: each ends in order.
+    pub(crate) async fn terminate(&mut self) {
+        self.processes().for_each(|process| process.signal("TERM"));
+        for process in self.processes() {
+            assert!(process.ended().await.success(), "{}", process.log());
+        }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Starts all that has ended again, on the same ports and with what it has stored. It needs no
+    /// order: a NATS server comes after those who need it.
+    pub(crate) async fn start_again(&mut self) {
+        self.processes().for_each(Process::launch_again);
+        // One server is needed; of several the others do.
+        if self.nats_nodes() == 1 {
+            self.start_nats_again().await;
+        }
+        for process in self.processes() {
+            process.ready().await;
+        }
+        self.start_nats_again().await;
+    }
+
+    async fn start_nats_again(&mut self) {
+        let Some(OverNats { nats, down, .. }) = &mut self.over_nats else { return };
+        if let Some(node) = down.take() {
+            nats.start_node(node);
+            nats.wait_healthy(node).await;
+        }
     }
 
     pub(crate) fn publisher(&self) -> Publisher {
@@ -102,80 +163,14 @@ impl Hub {
             .filter(TopicFilter::parse(filter).unwrap())
             .reading(tidewire_client::Reading::Strict)
     }
-
-    /// The value of one line of /metrics.
-    pub(crate) async fn metric(&self, line: &str) -> f64 {
-        let metrics = super::raw::get(&self.operations, "/metrics", &[]).await.body;
-        let found = metrics.lines().find_map(|held| held.strip_prefix(line)?.trim().parse().ok());
-        found.unwrap_or_else(|| panic!("no {line} in\n{metrics}"))
-    }
-
-    /// What it logged.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-
-    pub(crate) fn ready_file(&self) -> PathBuf {
-        self.dir.path().join("ready.json")
-    }
 }
 
-impl Drop for Hub {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the hub's log:\n{}", self.log());
-        }
-        // Gone already, or gone now.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn spawn(
-    dir: &TempDir,
-    flags: &[String],
-    [http, grpc, operations]: [&str; 3],
-    wrap: impl FnOnce(Command) -> Command,
-) -> (Child, BufReader<ChildStdout>) {
-    let log = File::options().create(true).append(true).open(dir.path().join("log")).unwrap();
-    let mut command = tidewire();
-    command
-        .arg("standalone")
-        .args(["--http-listen", http, "--grpc-listen", grpc, "--operations-listen", operations])
-        .args(["--retry-min", "20ms", "--retry-max", "200ms", "--log-filter", "info"])
-        .arg("--data-dir")
-        .arg(dir.path().join("data"))
-        .arg("--ready-file")
-        .arg(dir.path().join("ready.json"))
-        .args(flags);
-    let mut child = wrap(command).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-    // The first line comes when it is ready; the end of the output, when it could not start.
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut first = String::new();
-    stdout.read_line(&mut first).unwrap();
-    assert!(first.contains("is ready"), "{}", fs::read_to_string(dir.path().join("log")).unwrap());
-    (child, stdout)
-}
-
-/// The same command, in a shell that has done something to itself before.
-pub(crate) fn under_shell(before: &str, command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("{before}; exec \"$@\""), "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    shell
+fn launch(service: &str, flags: &[&[&str]]) -> Process {
+    let flags: Vec<_> = flags.concat().into_iter().map(str::to_owned).collect();
+    Process::launch(Path::new(PROGRAM), service, &flags)
 }
 
 /// The binary, without settings from this process's environment.
 pub(crate) fn tidewire() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEWIRE_")) {
-        command.env_remove(name);
-    }
-    command
+    tidewire_testbed::command(Path::new(PROGRAM))
 }

@@ -5,7 +5,8 @@ use std::{
     net::TcpStream,
 };
 
-use tidewire_client::{EventData, Item, NewEvent, Start, StreamOptions, Topic};
+use tidewire_client::{EventData, Item, NewEvent, Start, StreamOptions, Subscriber, Topic};
+use tidewire_testbed::Process;
 use tokio::io::AsyncReadExt as _;
 
 use super::{
@@ -13,9 +14,9 @@ use super::{
     raw::{self, Response},
 };
 
-/// A request that never becomes whole, which the hub has begun to read.
-fn half_a_request(hub: &Hub) -> TcpStream {
-    let mut socket = connect(&hub.http);
+/// A request that never becomes whole, which the process has begun to read.
+fn half_a_request(ingest: &Process) -> TcpStream {
+    let mut socket = connect(&ingest.http);
     let head = "POST /v1/events HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\n\
                 Content-Length: 100\r\nExpect: 100-continue\r\n\r\n";
     socket.write_all(head.as_bytes()).unwrap();
@@ -29,14 +30,14 @@ fn connect(url: &str) -> TcpStream {
     TcpStream::connect(url.trim_start_matches("http://")).unwrap()
 }
 
-async fn operations(hub: &Hub, path: &str) -> Response {
-    raw::get(&hub.operations, path, &[]).await
+async fn operations(process: &Process, path: &str) -> Response {
+    raw::get(&process.operations, path, &[]).await
 }
 
 /// Waits until it says that it is stopping.
-async fn not_ready(hub: &Hub) {
+async fn not_ready(process: &Process) {
     loop {
-        let answer = operations(hub, "/readyz").await;
+        let answer = operations(process, "/readyz").await;
         if answer.body.contains("stopping") {
             return assert_eq!(answer.status, 503);
         }
@@ -45,25 +46,35 @@ async fn not_ready(hub: &Hub) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn says_what_listens_where_and_answers_there() {
-    let mut hub = Hub::start();
+    let mut hub = Hub::start().await;
+    for process in hub.processes() {
+        answers_where_it_says(process).await;
+    }
+    let ingest = operations(hub.ingest(), "/metrics").await.body;
+    assert!(ingest.contains("tidewire_ingest_events_total{"), "{ingest}");
+    let edge = operations(&hub.edge, "/metrics").await.body;
+    assert!(edge.contains("tidewire_edge_connections 0\n"), "{edge}");
+}
+
+async fn answers_where_it_says(process: &mut Process) {
     let mut message = String::new();
     while !message.contains("Ctrl-C") {
-        assert_ne!(hub.stdout.read_line(&mut message).unwrap(), 0, "{message}");
+        assert_ne!(process.stdout.read_line(&mut message).unwrap(), 0, "{message}");
     }
-    for url in [&hub.http, &hub.grpc, &hub.operations] {
-        assert!(message.contains(&format!("{url} ")), "{url} is not in\n{message}");
-        connect(url);
+    for url in [&process.http, &process.grpc, &process.operations] {
+        if !url.is_empty() {
+            assert!(message.contains(&format!("{url} ")), "{url} is not in\n{message}");
+            connect(url);
+        }
     }
-    assert_eq!(operations(&hub, "/livez").await.body, "ok\n");
-    assert_eq!(operations(&hub, "/readyz").await.body, "ready\n");
-    let metrics = operations(&hub, "/metrics").await.body;
+    assert_eq!(operations(process, "/livez").await.body, "ok\n");
+    assert_eq!(operations(process, "/readyz").await.body, "ready\n");
+    let metrics = operations(process, "/metrics").await.body;
     for name in [
         "process_resident_memory_bytes ",
         "process_cpu_seconds_total ",
         "process_open_fds ",
         "tidewire_build_info{version=",
-        "tidewire_log_head_sequence 0\n",
-        "tidewire_ingest_events_total{",
     ] {
         assert!(metrics.contains(name), "{name} is not in\n{metrics}");
     }
@@ -71,40 +82,42 @@ async fn says_what_listens_where_and_answers_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_half_sent_does_not_hold_it_up() {
-    let mut hub = Hub::start();
-    let _held = half_a_request(&hub);
-    hub.signal("TERM");
-    not_ready(&hub).await;
-    assert_eq!(hub.ended().await.code(), Some(0), "{}", hub.log());
-    assert!(!hub.ready_file().exists());
+    let mut hub = Hub::start().await;
+    let ingest = hub.ingest();
+    let _held = half_a_request(ingest);
+    ingest.signal("TERM");
+    not_ready(ingest).await;
+    assert_eq!(ingest.ended().await.code(), Some(0), "{}", ingest.log());
+    assert!(!ingest.ready_file().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     for (second, code) in [("INT", 130), ("TERM", 143)] {
-        let mut hub = Hub::start();
-        let _held = half_a_request(&hub);
-        hub.signal("TERM");
-        not_ready(&hub).await;
-        hub.signal(second);
-        assert_eq!(hub.ended().await.code(), Some(code), "{}", hub.log());
-        assert!(!hub.ready_file().exists());
+        let mut hub = Hub::start().await;
+        let ingest = hub.ingest();
+        let _held = half_a_request(ingest);
+        ingest.signal("TERM");
+        not_ready(ingest).await;
+        ingest.signal(second);
+        assert_eq!(ingest.ended().await.code(), Some(code), "{}", ingest.log());
+        assert!(!ingest.ready_file().exists());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn either_signal_ends_streams_cleanly_with_the_time_to_come_back() {
     for signal in ["TERM", "INT"] {
-        ends_in_order(Hub::start(), signal).await;
+        ends_in_order(&mut Hub::start().await.edge, signal).await;
     }
 }
 
-async fn ends_in_order(mut hub: Hub, signal: &str) {
-    let mut socket = raw::connect(&hub.http).await;
+async fn ends_in_order(edge: &mut Process, signal: &str) {
+    let mut socket = raw::connect(&edge.http).await;
     raw::send(&mut socket, "GET", "/v1/events?topic=a", &[]).await;
     raw::read_until(&mut socket, "tidewire.hello").await;
-    hub.signal(signal);
-    let (status, rest) = tokio::join!(hub.ended(), async {
+    edge.signal(signal);
+    let (status, rest) = tokio::join!(edge.ended(), async {
         let mut rest = String::new();
         socket.read_to_string(&mut rest).await.unwrap();
         rest
@@ -113,13 +126,13 @@ async fn ends_in_order(mut hub: Hub, signal: &str) {
     assert!(rest.contains("event: tidewire.retry\nretry: "), "{rest}");
     assert!(rest.contains("data: {\"reason\":\"stopping\"}\n\n"), "{rest}");
     assert!(rest.ends_with("0\r\n\r\n"), "the last chunk says that nothing was cut: {rest:?}");
-    assert!(!hub.log().contains("ERROR"), "{}", hub.log());
-    assert!(!hub.ready_file().exists());
+    assert!(!edge.log().contains("ERROR"), "{}", edge.log());
+    assert!(!edge.ready_file().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publishes_in_flight_get_their_receipts_across_a_restart() {
-    let mut hub = Hub::start();
+    let mut hub = Hub::start().await;
     let stream = hub.publisher().stream(StreamOptions::default());
     let topic = Topic::parse("t").unwrap();
     let mut pending = Vec::new();
@@ -127,8 +140,12 @@ async fn publishes_in_flight_get_their_receipts_across_a_restart() {
         let data = EventData::parse(n.to_string(), 10).unwrap();
         pending.push(stream.send(NewEvent::new(topic.clone(), data)).await.unwrap());
         if n == 1_000 {
-            assert!(hub.terminate().await.success());
-            hub.start_again();
+            hub.terminate().await;
+            if hub.nats_nodes() == 1 {
+                // As when the machine restarts.
+                hub.kill_nats().await;
+            }
+            hub.start_again().await;
         }
     }
     stream.finish().await.unwrap();
@@ -152,10 +169,38 @@ async fn publishes_in_flight_get_their_receipts_across_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_tell_that_it_lives_is_ready_and_what_it_does() {
-    let hub = Hub::start();
-    let get = async |path| raw::get(&hub.operations, path, &[]).await;
-    assert_eq!(get("/livez").await.status, 200);
-    assert_eq!(get("/readyz").await.status, 200);
+    let mut hub = Hub::start().await;
+    for process in hub.processes() {
+        assert_eq!(operations(process, "/livez").await.status, 200);
+        assert_eq!(operations(process, "/readyz").await.status, 200);
+        assert!(process.metric("process_resident_memory_bytes ").await > 1e6);
+        let public = raw::get(&process.http, "/metrics", &[]).await;
+        assert_eq!(public.status, 404, "not on the public port");
+    }
+    let _connected = publish_and_receive_three(&hub).await;
+    for (line, value) in [
+        ("tidewire_edge_connections ", 1.0),
+        ("tidewire_edge_events_sent_total ", 3.0),
+        ("tidewire_edge_connections_opened_total{resume=\"live\"} ", 1.0),
+    ] {
+        assert_eq!(hub.edge.metric(line).await, value, "{line}");
+    }
+    assert!(hub.edge.metric("tidewire_edge_bytes_sent_total ").await > 100.0);
+    let stored = "tidewire_ingest_events_total{outcome=\"stored\",transport=\"grpc\"} ";
+    assert_eq!(hub.ingest().metric(stored).await, 3.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_of_a_hub_with_a_log_of_its_own_tell_what_is_in_it() {
+    let hub = Hub::embedded().await;
+    assert_eq!(hub.edge.metric("tidewire_log_head_sequence ").await, 0.0);
+    let _connected = publish_and_receive_three(&hub).await;
+    assert_eq!(hub.edge.metric("tidewire_log_head_sequence ").await, 3.0);
+    assert_eq!(hub.edge.metric("tidewire_log_oldest_sequence ").await, 1.0);
+}
+
+/// The subscriber that received them, still connected.
+async fn publish_and_receive_three(hub: &Hub) -> Subscriber {
     let topic = Topic::parse("t").unwrap();
     for n in 0..3 {
         let data = EventData::parse(n.to_string(), 10).unwrap();
@@ -165,17 +210,5 @@ async fn operations_tell_that_it_lives_is_ready_and_what_it_does() {
     for _ in 0..4 {
         subscriber.next().await.unwrap();
     }
-    for (line, value) in [
-        ("tidewire_log_head_sequence ", 3.0),
-        ("tidewire_log_oldest_sequence ", 1.0),
-        ("tidewire_edge_connections ", 1.0),
-        ("tidewire_edge_events_sent_total ", 3.0),
-        ("tidewire_edge_connections_opened_total{resume=\"live\"} ", 1.0),
-        ("tidewire_ingest_events_total{outcome=\"stored\",transport=\"grpc\"} ", 3.0),
-    ] {
-        assert_eq!(hub.metric(line).await, value, "{line}");
-    }
-    assert!(hub.metric("process_resident_memory_bytes ").await > 1e6);
-    assert!(hub.metric("tidewire_edge_bytes_sent_total ").await > 100.0);
-    assert_eq!(raw::get(&hub.http, "/metrics", &[]).await.status, 404, "not on the public port");
+    subscriber
 }

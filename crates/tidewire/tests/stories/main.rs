@@ -1,9 +1,8 @@
 //! Stories of the whole hub: the real binary, real clients, real signals and kills.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a story tells its figures")]
+#![expect(clippy::print_stdout, reason = "a story tells its figures")]
 
 mod bad_subscriptions;
-mod checker;
 mod clients;
 mod commands;
 mod crash;
@@ -13,4 +12,5 @@ mod hub;
 mod lifecycle;
 mod page;
 mod raw;
+mod resuming;
 mod slow_reader;

@@ -2,7 +2,7 @@
 
 use tidewire_client::{EventData, Item, NewEvent, Start, StreamOptions, Subscriber, Topic};
 
-use super::hub::Hub;
+use super::hub::{Flags, Hub};
 
 const READERS: usize = 20;
 const EVENTS: usize = 30_000;
@@ -11,17 +11,18 @@ const EVENT_BYTES: usize = 1_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_stall_are_served_from_the_log_when_they_read_again() {
     // A window that holds a thirtieth of what passes.
-    let hub = Hub::start_with(&["--window-events-max", "1000"]);
+    let flags = ["--window-events-max", "1000"];
+    let hub = Hub::start_with(Flags { edge: &flags, ..Flags::default() }).await;
     let mut stalled = Vec::new();
     for _ in 0..READERS {
         let mut subscriber = hub.subscriber("t").from(Start::Earliest).build().unwrap();
         assert!(matches!(subscriber.next().await.unwrap(), Item::Connected { .. }));
         stalled.push(subscriber);
     }
-    let before = hub.metric("process_resident_memory_bytes ").await;
+    let before = hub.edge.metric("process_resident_memory_bytes ").await;
 
     publish(&hub).await;
-    let during = hub.metric("process_resident_memory_bytes ").await;
+    let during = hub.edge.metric("process_resident_memory_bytes ").await;
     let grown = (during - before) / 1e6;
     println!("{READERS} stalled readers, {EVENTS} events: resident memory grew by {grown:.1} MB");
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
@@ -31,7 +32,7 @@ async fn readers_that_stall_are_served_from_the_log_when_they_read_again() {
     for subscriber in &mut stalled {
         read_all(subscriber).await;
     }
-    assert!(hub.metric("tidewire_edge_replays_total{because=\"lagged\"} ").await >= 1.0);
+    assert!(hub.edge.metric("tidewire_edge_replays_total{because=\"lagged\"} ").await >= 1.0);
 }
 
 async fn publish(hub: &Hub) {
