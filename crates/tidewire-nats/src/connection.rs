@@ -125,13 +125,6 @@ impl Connection {
         self.state.turns.subscribe()
     }
 
-    /// Waits until there is a connection.
-    pub(crate) async fn connected(&self) {
-        let mut turns = self.turns();
-        // The sender lives as long as this does.
-        let _connected = turns.wait_for(|turns| turns % 2 == 1).await;
-    }
-
     /// Sends what is held, as far as it is taken in time. What happens to the connection from now
     /// on is no news.
     pub(crate) async fn end(&self) {

@@ -152,7 +152,14 @@ impl Backbone for Nats {
         if let Some(missing) = self.health.hopeless() {
             return Err(publisher::unavailable(missing));
         }
-        publisher.publish(event).await
+        match publisher.publish(event).await {
+            // Why the stream is not there says more than that nothing answers.
+            Err(PublishError::Unavailable(why)) => Err(match self.health.hopeless() {
+                Some(missing) => publisher::unavailable(missing),
+                None => PublishError::Unavailable(why),
+            }),
+            outcome => outcome,
+        }
     }
 
     async fn read(

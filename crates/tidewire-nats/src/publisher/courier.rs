@@ -96,14 +96,13 @@ impl Courier {
 
     /// Goes on for as long as somebody may publish.
     pub(super) async fn run(mut self) {
-        self.connection.connected().await;
         let inbox = self.connection.client.new_inbox();
         let subscribed = self.connection.client.subscribe(format!("{inbox}.>")).await;
         let mut acknowledgements = match subscribed {
             Ok(subscriber) => subscriber,
             Err(error) => return warn!(%error, "publishing is over: no inbox"),
         };
-        let mut trouble = Trouble::All(String::new());
+        let mut trouble = Trouble::All("not connected yet".into());
         loop {
             let sent_by = match &trouble {
                 Trouble::All(_) => Instant::now(),
@@ -133,6 +132,10 @@ impl Courier {
         };
         loop {
             sleep(RECOVERY_INTERVAL).await;
+            // What comes meanwhile has its turn behind the rest, and its end like the rest.
+            while let Ok(parcel) = self.waiting.try_recv() {
+                self.flying.add(parcel);
+            }
             self.give_up(&why);
             if !self.connection.is_connected() {
                 why = "not connected".into();
@@ -154,12 +157,13 @@ impl Courier {
         self.seen_at = Instant::now();
         self.in_process.clear();
         self.stored_to = Sequence::ZERO;
-        let numbers = self.flying.sent_by(sent_by);
-        for number in &numbers {
-            self.send(inbox, *number).await;
+        let mut again = 0;
+        for number in self.flying.sent_by(sent_by) {
+            again += usize::from(self.flying.get_mut(number).is_some_and(|p| p.sent_at.is_some()));
+            self.send(inbox, number).await;
         }
-        metrics::count_repeated(numbers.len());
-        (numbers.len(), why)
+        metrics::count_repeated(again);
+        (again, why)
     }
 
     /// Answers those that are tried for too long.
@@ -233,7 +237,7 @@ impl Courier {
     /// which stays away.
     async fn send(&mut self, inbox: &str, number: u64) {
         let Some(parcel) = self.flying.get_mut(number) else { return };
-        parcel.sent_at = Instant::now();
+        parcel.sent_at = Some(Instant::now());
         let outgoing = parcel.outgoing.clone();
         let reply = format!("{inbox}.{}.{number}", self.round);
         let client = &self.connection.client;

@@ -17,8 +17,8 @@ pub(super) struct Parcel {
     answer: oneshot::Sender<Result<Receipt, PublishError>>,
     /// When it was handed in.
     pub(super) since: Instant,
-    /// When it was last sent.
-    pub(super) sent_at: Instant,
+    /// When it was last sent, if it was.
+    pub(super) sent_at: Option<Instant>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -28,8 +28,7 @@ impl Parcel {
         answer: oneshot::Sender<Result<Receipt, PublishError>>,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let since = Instant::now();
-        Self { outgoing, answer, since, sent_at: since, _permit: permit }
+        Self { outgoing, answer, since: Instant::now(), sent_at: None, _permit: permit }
     }
 
     /// Whether nobody waits for it any more.
@@ -75,26 +74,25 @@ impl Flying {
 
     /// When the one that was sent first was sent last; roughly the one that waits longest.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
-        self.parcels.front()?.as_ref().map(|parcel| parcel.sent_at)
+        self.parcels.front()?.as_ref().map(|parcel| parcel.sent_at.unwrap_or(parcel.since))
     }
 
-    /// The numbers of those that were last sent at this moment or before.
+    /// The numbers of those that were last sent at this moment or before, or never.
     pub(super) fn sent_by(&self, moment: Instant) -> Vec<u64> {
-        let numbered = (self.first..).zip(&self.parcels);
-        let sent = numbered
-            .filter(|(_, parcel)| parcel.as_ref().is_some_and(|parcel| parcel.sent_at <= moment));
-        sent.map(|(number, _)| number).collect()
+        self.numbers(|parcel| parcel.sent_at.is_none_or(|sent_at| sent_at <= moment))
     }
 
     /// Takes out what nobody waits for any more, and what has been tried for this long.
     pub(super) fn give_up(&mut self, age_max: Duration) -> Vec<Parcel> {
-        let hopeless = |parcel: &Parcel| parcel.is_abandoned() || parcel.since.elapsed() > age_max;
-        let numbers: Vec<_> = (self.first..)
-            .zip(&self.parcels)
-            .filter(|(_, parcel)| parcel.as_ref().is_some_and(hopeless))
-            .map(|(number, _)| number)
-            .collect();
+        let numbers =
+            self.numbers(|parcel| parcel.is_abandoned() || parcel.since.elapsed() > age_max);
         numbers.into_iter().filter_map(|number| self.remove(number)).collect()
+    }
+
+    fn numbers(&self, is_meant: impl Fn(&Parcel) -> bool) -> Vec<u64> {
+        let numbered = (self.first..).zip(&self.parcels);
+        let meant = numbered.filter(|(_, parcel)| parcel.as_ref().is_some_and(&is_meant));
+        meant.map(|(number, _)| number).collect()
     }
 }
 
