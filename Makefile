@@ -40,7 +40,7 @@ stories: ## Run the binary's tests, and its stories on each backbone: kills, rea
 	@scripts/step "stories on three NATS servers" env HUB_ON=cluster cargo test --locked -p tidewire --test stories
 
 faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
-	@scripts/step "faults" cargo test --locked -p tidewire --test cluster
+	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture
 
 measure: build ## Measure publishing and memory with the release build; prints tables
 	target/release/loadtest publish

@@ -1,14 +1,29 @@
-//! Load on Tidewire from outside, and what it costs.
+//! Load on Tidewire from outside, what it costs, and whether everything came.
 
-mod hub;
+mod crowd;
 mod latency;
 mod memory;
 mod output;
+mod pipeline;
+mod processes;
 mod publish;
+mod scale;
+mod source;
+mod sse;
+mod storm;
+mod topics;
+mod usage;
+mod viewer;
 
 use clap::{Parser, Subcommand};
 
-/// Puts load on a hub of its own and says what it costs. Build everything with --release first.
+/// Puts load on a hub of its own, checks what comes out, and says what it costs.
+///
+/// Build first: `cargo build --release --workspace`, and for what runs on NATS also `cargo build
+/// --release -p tidewire-nats --example raw_publish`. Every process of a run is its own, on free
+/// ports of 127.0.0.1; what they store lies in the directory for temporary files, so TMPDIR says
+/// which disk is measured. NATS servers are those of scripts/nats-server. It fails where an event
+/// is lost, repeated or out of order. Linux only.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -18,10 +33,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
-    /// Durable publishing on one PublishStream, beside the log's own rate without gRPC.
+    /// Durable publishing on one PublishStream, beside what it stands on: the log without gRPC, or
+    /// on NATS `async-nats` alone.
+    ///
+    /// On NATS both ways publish in turn to the same stream. A last row has an edge that follows,
+    /// and says whether it keeps up.
     Publish(publish::Args),
     /// The hub's resident memory: idle subscribers, and readers that take nothing.
     Memory(memory::Args),
+    /// Thousands of clients with old cursors, all at once, to an edge that has just been started.
+    ///
+    /// Events flow all the time, over many topics. A client has caught up when it has everything
+    /// that had been published when it came; each is watched for some seconds more, and until the
+    /// last event. Says how long it took, what the edge read from JetStream, what it cost, and what
+    /// publishers felt.
+    Storm(storm::Args),
+    /// Several ingests and edges, beside one of each: publishing, and fan-out to subscribers.
+    ///
+    /// First events are published as fast as receipts come, with nobody subscribed; then as fast as
+    /// they are delivered to everybody. All parts share this machine: what is said of the
+    /// processors shows which part had how much of it.
+    Scale(scale::Args),
 }
 
 #[tokio::main]
@@ -29,5 +61,7 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().scenario {
         Scenario::Publish(args) => publish::run(args).await,
         Scenario::Memory(args) => memory::run(args).await,
+        Scenario::Storm(args) => storm::run(args).await,
+        Scenario::Scale(args) => scale::run(args).await,
     }
 }

@@ -1,17 +1,13 @@
 //! What subscribers cost in memory: many that are idle, and some that read nothing.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tempfile::TempDir;
 use tidewire_client::{EventData, NewEvent, Publisher, StreamOptions, Topic};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::sleep,
-};
+use tidewire_testbed::Process;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::sleep};
 
-use crate::{hub::Hub, output};
+use crate::{output, processes, sse, usage::resident_bytes};
 
 /// How many subscribers and events.
 #[derive(Debug, clap::Args)]
@@ -28,9 +24,6 @@ pub(crate) struct Args {
     /// Bytes of an event's data.
     #[arg(long, default_value_t = 256)]
     event_bytes: usize,
-    /// The directory under which the log lies.
-    #[arg(long, default_value = ".")]
-    dir: PathBuf,
 }
 
 /// Time for the hub to settle before its memory is read: the allocator gives back what is free.
@@ -38,29 +31,23 @@ const SETTLE: Duration = Duration::from_secs(6);
 
 /// Measures one after the other, each on a fresh hub.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let dir = TempDir::new_in(&args.dir)?;
-    idle("one topic for all", &args, &dir, |_| "idle".into()).await?;
-    idle("a topic for each", &args, &dir, |n| format!("idle.{n}")).await?;
-    stalled(&args, &dir).await
+    idle("one topic for all", &args, |_| "idle".into()).await?;
+    idle("a topic for each", &args, |n| format!("idle.{n}")).await?;
+    stalled(&args).await
 }
 
-async fn idle(
-    how: &str,
-    args: &Args,
-    dir: &TempDir,
-    topic: impl Fn(usize) -> String,
-) -> anyhow::Result<()> {
-    let hub = Hub::start(dir).await?;
-    let before = hub.resident_bytes()?;
+async fn idle(how: &str, args: &Args, topic: impl Fn(usize) -> String) -> anyhow::Result<()> {
+    let hub = processes::standalone()?;
+    let before = resident_bytes(hub.pid())?;
     let mut subscribers = Vec::with_capacity(args.idle);
     for n in 0..args.idle {
         subscribers.push(subscribe(&hub, &topic(n)).await?);
     }
     sleep(SETTLE).await;
-    let during = hub.resident_bytes()?;
+    let during = resident_bytes(hub.pid())?;
     drop(subscribers);
     sleep(SETTLE).await;
-    let after = hub.resident_bytes()?;
+    let after = resident_bytes(hub.pid())?;
     let each = during.saturating_sub(before) / args.idle.max(1) as u64;
     let (before, during, after) = (megabytes(before), megabytes(during), megabytes(after));
     output::line(format!(
@@ -71,22 +58,22 @@ async fn idle(
     Ok(())
 }
 
-async fn stalled(args: &Args, dir: &TempDir) -> anyhow::Result<()> {
-    let hub = Hub::start(dir).await?;
-    let before = hub.resident_bytes()?;
+async fn stalled(args: &Args) -> anyhow::Result<()> {
+    let hub = processes::standalone()?;
+    let before = resident_bytes(hub.pid())?;
     let mut subscribers = Vec::with_capacity(args.stalled);
     for _ in 0..args.stalled {
         subscribers.push(subscribe(&hub, "load.stalled").await?);
     }
-    let connected = hub.resident_bytes()?;
+    let connected = resident_bytes(hub.pid())?;
     publish(&hub, args).await?;
-    let during = hub.resident_bytes()?;
+    let during = resident_bytes(hub.pid())?;
     let mut one = subscribers.pop().context("at least one subscriber")?;
     let read = count_events(&mut one, args.events).await?;
     ensure!(read == args.events, "a stalled reader that reads again gets all: {read}");
     drop((one, subscribers));
     sleep(SETTLE).await;
-    let after = hub.resident_bytes()?;
+    let after = resident_bytes(hub.pid())?;
     let sizes = [before, connected, during, after].map(megabytes);
     output::line(format!(
         "{} subscribers that read nothing while {} events of {} bytes pass: {} MB before, {} MB \
@@ -96,23 +83,14 @@ async fn stalled(args: &Args, dir: &TempDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Subscribes by hand and reads as far as the hello.
-async fn subscribe(hub: &Hub, topic: &str) -> anyhow::Result<TcpStream> {
-    let address = hub.http.trim_start_matches("http://");
-    let mut socket = TcpStream::connect(address).await?;
-    let head = format!(
-        "GET /v1/events?topic={topic} HTTP/1.1\r\nHost: {address}\r\n\
-         Accept: text/event-stream\r\n\r\n"
-    );
-    socket.write_all(head.as_bytes()).await?;
-    let mut bytes = Vec::new();
-    while !bytes.windows(2).any(|pair| pair == b"}\n") {
-        ensure!(socket.read_buf(&mut bytes).await? > 0, "the hub closed a connection");
-    }
+/// Subscribes and reads as far as the hello.
+async fn subscribe(hub: &Process, topic: &str) -> anyhow::Result<TcpStream> {
+    let mut socket = sse::open(&hub.http, topic, None).await?;
+    sse::hello(&mut socket).await?;
     Ok(socket)
 }
 
-async fn publish(hub: &Hub, args: &Args) -> anyhow::Result<()> {
+async fn publish(hub: &Process, args: &Args) -> anyhow::Result<()> {
     let stream = Publisher::connect(&hub.grpc)?.stream(StreamOptions::default());
     let data = EventData::parse(vec![b'x'; args.event_bytes], args.event_bytes)?;
     let event = NewEvent::new(Topic::parse("load.stalled")?, data);

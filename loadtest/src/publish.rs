@@ -1,53 +1,74 @@
 //! Durable publishing: events for each second, and how long their receipts take.
 
-use std::{path::PathBuf, sync::Arc};
+mod embedded;
+mod jetstream;
+mod raw;
+mod tail;
 
-use anyhow::Context;
-use futures_util::{StreamExt, stream};
-use tempfile::TempDir;
-use tidewire_client::{EventData, EventId, NewEvent, Publisher, StreamOptions, Topic};
-use tidewire_core::Backbone;
-use tidewire_log::{Config, Log};
-use tokio::{sync::mpsc, time::Instant};
+use std::time::Duration;
 
-use crate::{hub::Hub, latency::Latencies, output};
+use anyhow::ensure;
+use tidewire_client::{EventData, NewEvent, Topic};
+use tokio::time::Instant;
 
-/// What to publish, and where the logs lie.
+use crate::{latency, latency::Latencies, output, pipeline, processes::NatsArgs};
+
+/// The topic of all events.
+const TOPIC: &str = "load.publish";
+
+/// What to publish, and where to.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What keeps the log: the hub's own, or NATS.
+    #[arg(long, value_enum, default_value_t = On::Log)]
+    on: On,
+    #[command(flatten)]
+    nats: NatsArgs,
     /// Bytes of an event's data.
     #[arg(long, default_value_t = 256)]
     event_bytes: usize,
     /// Events unanswered at once; one row of the table for each.
     #[arg(long, value_delimiter = ',', default_value = "1,256,4096")]
     in_flight: Vec<usize>,
-    /// Events of a row with many in flight; a row with one in flight has a hundredth.
+    /// Events of a row with many in flight; a row with one in flight has a twentieth.
     #[arg(long, default_value_t = 200_000)]
     events: usize,
     /// Repetitions of the whole table.
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// The directory under which the logs lie: on the disk that is to be measured.
-    #[arg(long, default_value = ".")]
-    dir: PathBuf,
+    /// On NATS: fail where the ingest does not reach this share of raw publishing.
+    #[arg(long)]
+    ratio_min: Option<f64>,
 }
 
-/// Measures both ways in turn, so that a machine whose speed drifts is fair to both.
+/// What keeps the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum On {
+    /// A hub of one process, beside its log without gRPC.
+    Log,
+    /// An ingest on NATS, beside `async-nats` alone on the same stream, and an edge that follows.
+    Nats,
+}
+
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let dir = TempDir::new_in(&args.dir)?;
-    output::line(format!("{} bytes an event; every receipt is durable", args.event_bytes));
-    output::line("way                in flight   events/s    p50 ms    p99 ms");
-    for _ in 0..args.runs {
-        for in_flight in &args.in_flight {
-            let events = if *in_flight == 1 { args.events / 100 } else { args.events };
-            let load = Load { in_flight: *in_flight, events, event_bytes: args.event_bytes };
-            through_log(&load, &dir).await?;
-            through_grpc(&load, &dir).await?;
-        }
+    ensure!(args.in_flight.iter().all(|in_flight| *in_flight > 0), "0 in flight publish nothing");
+    match args.on {
+        On::Log => embedded::run(&args).await,
+        On::Nats => jetstream::run(&args).await,
     }
-    Ok(())
 }
 
+impl Args {
+    /// What each row of the table publishes.
+    fn loads(&self) -> impl Iterator<Item = Load> {
+        self.in_flight.iter().map(|in_flight| {
+            let events = if *in_flight == 1 { self.events / 20 } else { self.events };
+            Load { in_flight: *in_flight, events: events.max(1), event_bytes: self.event_bytes }
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Load {
     in_flight: usize,
     events: usize,
@@ -55,68 +76,59 @@ struct Load {
 }
 
 impl Load {
-    fn event(&self, n: usize) -> anyhow::Result<NewEvent> {
+    fn event(&self) -> anyhow::Result<NewEvent> {
         let data = EventData::parse(vec![b'x'; self.event_bytes], self.event_bytes)?;
-        let id = EventId::parse(&format!("event-{n}"))?;
-        Ok(NewEvent { id, ..NewEvent::new(Topic::parse("load.publish")?, data) })
+        Ok(NewEvent::new(Topic::parse(TOPIC)?, data))
+    }
+}
+
+/// How one row went.
+struct Outcome {
+    elapsed: Duration,
+    /// The median, and the 99th percentile.
+    receipts: [Duration; 2],
+}
+
+impl Outcome {
+    fn new(elapsed: Duration, mut latencies: Latencies) -> Self {
+        Self { elapsed, receipts: [50, 99].map(|percent| latencies.percentile(percent)) }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a count of events is far below 2^52")]
-    fn report(&self, way: &str, began: Instant, latencies: Latencies) {
-        let rate = self.events as f64 / began.elapsed().as_secs_f64();
-        let in_flight = self.in_flight;
-        output::line(format!("{way:<18} {in_flight:>9} {rate:>10.0} {}", latencies.columns()));
+    fn rate(&self, load: &Load) -> f64 {
+        load.events as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// A row of the table, with what stands behind it.
+    fn print(&self, way: &str, load: &Load, rest: &str) {
+        let (rate, in_flight) = (self.rate(load), load.in_flight);
+        let receipts = latency::milliseconds(self.receipts);
+        output::line(format!("{way:<18} {in_flight:>9} {rate:>10.0} {receipts}{rest}"));
     }
 }
 
-async fn through_log(load: &Load, dir: &TempDir) -> anyhow::Result<()> {
-    let dir = TempDir::new_in(dir.path())?;
-    let log = Arc::new(Log::open(Config::new(dir.path())).await?);
-    let began = Instant::now();
-    let events: Vec<_> = (0..load.events).map(|n| load.event(n)).collect::<Result<_, _>>()?;
-    let mut receipts = stream::iter(events)
-        .map(|event| {
-            let log = Arc::clone(&log);
-            async move {
-                let handed_in = Instant::now();
-                log.publish(event).await.map(|_| handed_in.elapsed())
-            }
-        })
-        .buffer_unordered(load.in_flight);
-    let mut latencies = Latencies::default();
-    while let Some(latency) = receipts.next().await {
-        latencies.take(latency?);
-    }
-    load.report("log alone", began, latencies);
-    drop(receipts);
-    log.close().await;
-    Ok(())
+/// The head of the table, with what stands behind it.
+fn print_head(rest: &str) {
+    output::line(format!("way                in flight   events/s    p50 ms    p99 ms{rest}"));
 }
 
-async fn through_grpc(load: &Load, dir: &TempDir) -> anyhow::Result<()> {
-    let hub = Hub::start(dir).await?;
-    let options = StreamOptions { in_flight_max: load.in_flight, ..StreamOptions::default() };
-    let stream = Publisher::connect(&hub.grpc)?.stream(options);
-    let (pending, mut answers) = mpsc::channel(load.in_flight);
+/// Publishes over one stream. Each event gets a random id from the client.
+async fn through_grpc(grpc: &str, load: &Load) -> anyhow::Result<Outcome> {
+    let (sending, mut receipts) = pipeline::open(grpc, load.in_flight)?;
     let taking = tokio::spawn(async move {
         let mut latencies = Latencies::default();
-        while let Some((answer, handed_in)) = answers.recv().await {
-            let answer: tidewire_client::Pending = answer;
-            let handed_in: Instant = handed_in;
-            answer.await?;
-            latencies.take(handed_in.elapsed());
+        while let Some(taken) = receipts.next().await? {
+            ensure!(!taken.receipt.duplicate, "a random id was stored before");
+            latencies.take(taken.took);
         }
         anyhow::Ok(latencies)
     });
+    let event = load.event()?;
     let began = Instant::now();
-    for n in 0..load.events {
-        let handed_in = Instant::now();
-        let answer = stream.send(load.event(n)?).await?;
-        pending.send((answer, handed_in)).await.context("the taker of receipts ended")?;
+    for _ in 0..load.events {
+        sending.send(event.clone()).await?;
     }
-    drop(pending);
+    sending.finish().await?;
     let latencies = taking.await??;
-    load.report("one PublishStream", began, latencies);
-    stream.finish().await?;
-    Ok(())
+    Ok(Outcome::new(began.elapsed(), latencies))
 }

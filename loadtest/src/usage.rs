@@ -1,0 +1,67 @@
+//! What processes use of the machine, as Linux tells it.
+
+use std::fs;
+
+use anyhow::Context;
+
+/// The kernel's unit of time towards programs, the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Some processes that do one thing together, observed from a moment on.
+pub(crate) struct Meter {
+    pids: Vec<u32>,
+    cpu_seconds_before: f64,
+}
+
+impl Meter {
+    /// Begins to observe. A process's peak of memory begins here anew.
+    pub(crate) fn begin(pids: Vec<u32>) -> anyhow::Result<Self> {
+        for pid in &pids {
+            // The kernel's word for it.
+            fs::write(format!("/proc/{pid}/clear_refs"), "5").context("the peak of memory")?;
+        }
+        let cpu_seconds_before = all_cpu_seconds(&pids)?;
+        Ok(Self { pids, cpu_seconds_before })
+    }
+
+    /// This process itself.
+    pub(crate) fn own() -> anyhow::Result<Self> {
+        Self::begin(vec![std::process::id()])
+    }
+
+    /// Processor time since the beginning, of all together.
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        Ok(all_cpu_seconds(&self.pids)? - self.cpu_seconds_before)
+    }
+
+    /// The most that any of them has had resident since the beginning, in bytes.
+    pub(crate) fn peak_bytes(&self) -> anyhow::Result<u64> {
+        let peaks = self.pids.iter().map(|pid| memory(*pid, "VmHWM:"));
+        Ok(peaks.collect::<anyhow::Result<Vec<_>>>()?.into_iter().max().unwrap_or_default())
+    }
+}
+
+/// Resident memory now, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, name: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kibibytes.context("its memory in /proc")?.trim().parse::<u64>()? * 1024)
+}
+
+fn all_cpu_seconds(pids: &[u32]) -> anyhow::Result<f64> {
+    pids.iter().map(|pid| cpu_seconds(*pid)).sum()
+}
+
+/// Processor time of a process so far, its own and the kernel's for it.
+fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in brackets, may hold anything: the fields that count follow its end.
+    let (_, fields) = stat.rsplit_once(") ").context("a name in brackets in /proc")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+}
