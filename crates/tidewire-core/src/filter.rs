@@ -10,7 +10,11 @@ use crate::{
 /// A topic whose tokens may also be `*` (exactly one token) or, last only, `>` (one or more):
 /// `orders.*.42`, `orders.>`, `>`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicFilter(Arc<str>);
+pub struct TopicFilter {
+    text: Arc<str>,
+    /// Whether it has no wildcard: then one comparison decides.
+    is_exact: bool,
+}
 
 impl TopicFilter {
     /// Parses a filter.
@@ -32,26 +36,30 @@ impl TopicFilter {
                 _ => check_token("filter", token)?,
             }
         }
-        Ok(Self(text.into()))
+        let is_exact = text.split('.').all(|token| token != "*" && token != ">");
+        Ok(Self { text: text.into(), is_exact })
     }
 
     /// The filter's text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The filter's tokens, wildcards included, in order.
     pub fn tokens(&self) -> std::str::Split<'_, char> {
-        self.0.split('.')
+        self.text.split('.')
     }
 
     /// Whether the filter names exactly one topic.
     pub fn is_exact(&self) -> bool {
-        self.tokens().all(|token| token != "*" && token != ">")
+        self.is_exact
     }
 
     /// Whether the topic is wanted. This is the reference that every index is held to.
     pub fn matches(&self, topic: &Topic) -> bool {
+        if self.is_exact {
+            return *self.text == *topic.as_str();
+        }
         let mut topic_tokens = topic.tokens();
         for wanted in self.tokens() {
             match (wanted, topic_tokens.next()) {
@@ -69,13 +77,13 @@ impl TopicFilter {
 impl From<Topic> for TopicFilter {
     /// The filter that wants exactly this topic.
     fn from(topic: Topic) -> Self {
-        Self(topic.as_str().into())
+        Self { text: topic.as_str().into(), is_exact: true }
     }
 }
 
 impl fmt::Display for TopicFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

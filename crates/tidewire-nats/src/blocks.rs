@@ -4,10 +4,14 @@
 //! whole costs the server 2 to 4 µs an event, once; picking one topic's events out of it costs
 //! 55 to 80 µs for each, for every client.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use tidewire_core::{Cursor, Epoch, Event, ReadError, Sequence};
+use tidewire_core::{Cursor, Epoch, Event, Interest, ReadError, Sequence, Topic};
 use tokio::{sync::OnceCell, time::Instant};
 
 use crate::{
@@ -39,7 +43,44 @@ pub(crate) struct Block {
     /// Everything from there up to here is in it.
     pub(crate) to: Sequence,
     pub(crate) events: Vec<Event>,
+    /// Where each topic's events are among them.
+    by_topic: HashMap<Box<str>, (Topic, Vec<usize>)>,
     bytes: usize,
+}
+
+impl Block {
+    /// Where the wanted events are, from `at` on, in order.
+    pub(crate) fn wanted(&self, interest: &Interest, at: Sequence) -> Vec<usize> {
+        let from = self.events.partition_point(|event| event.cursor.sequence < at);
+        let mut found = Vec::new();
+        for filter in interest.filters() {
+            if filter.is_exact() {
+                let places = self.by_topic.get(filter.as_str()).map(|(_, places)| places);
+                found.extend(places.into_iter().flatten());
+            } else {
+                let topics = self.by_topic.values().filter(|(topic, _)| filter.matches(topic));
+                found.extend(topics.flat_map(|(_, places)| places));
+            }
+        }
+        found.retain(|place| *place >= from);
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+fn by_topic(events: &[Event]) -> HashMap<Box<str>, (Topic, Vec<usize>)> {
+    let mut places: HashMap<Box<str>, (Topic, Vec<usize>)> = HashMap::new();
+    for (place, event) in events.iter().enumerate() {
+        let topic = &event.event.topic;
+        match places.get_mut(topic.as_str()) {
+            Some((_, places)) => places.push(place),
+            None => {
+                places.insert(topic.as_str().into(), (topic.clone(), vec![place]));
+            }
+        }
+    }
+    places
 }
 
 /// The blocks that are held, or being read.
@@ -145,7 +186,8 @@ async fn read(
     }
     reading.close().await;
     let from = still_retained(shared, epoch, from, &events).await?;
-    Ok(Arc::new(Block { from, to, events, bytes }))
+    let by_topic = by_topic(&events);
+    Ok(Arc::new(Block { from, to, events, by_topic, bytes }))
 }
 
 /// From where on the block holds what there was. Its beginning may have left the stream before it

@@ -117,10 +117,9 @@ async fn read_blocks(
             });
         }
         let now = UnixMillis::now();
-        let from = block.events.partition_point(|event| event.cursor.sequence < at);
-        for event in &block.events[from..] {
-            let is_wanted = interest.wants(&event.event.topic) && event.expires() > now;
-            if is_wanted && !page.take(event.clone()) {
+        for place in block.wanted(interest, at) {
+            let event = &block.events[place];
+            if event.expires() > now && !page.take(event.clone()) {
                 return Ok(page.cut());
             }
         }

@@ -43,7 +43,7 @@ impl Publisher {
         ending: CancellationToken,
     ) -> Self {
         let (parcels, waiting) = mpsc::channel(IN_FLIGHT_MAX);
-        let courier = Courier::new(connection.clone(), known, waiting);
+        let courier = Courier::new(connection.clone(), known, subjects.clone(), waiting);
         let courier = tokio::spawn(async move {
             ending.run_until_cancelled(courier.run()).await;
         });
@@ -60,14 +60,16 @@ impl Publisher {
     /// Publishes an event. Its place in the order is taken at the first poll, or, where there are
     /// too many in flight, in the order of those who wait.
     pub(crate) async fn publish(&self, event: NewEvent) -> Result<Receipt, PublishError> {
-        let outgoing = Outgoing::new(&event, &self.subjects);
         let (answer, receipt) = oneshot::channel();
+        let (random, subjects) = (rand::random(), &self.subjects);
+        let outgoing = Outgoing::new(&event, random, subjects);
         // Nothing here may yield to the scheduler on its own account: that would put off even the
         // first poll.
         unconstrained(async {
             let _turn = self.turn.lock().await;
             let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(drop)?;
-            self.parcels.send(Parcel::new(outgoing, answer, permit)).await.map_err(drop)
+            let parcel = Parcel::new(event, random, outgoing, answer, permit);
+            self.parcels.send(parcel).await.map_err(drop)
         })
         .await
         .map_err(|()| unavailable("the backbone is closed"))?;

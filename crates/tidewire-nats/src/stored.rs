@@ -21,23 +21,22 @@ const TYPE: HeaderName = HeaderName::from_static("Tidewire-Type");
 const ATTRIBUTES: HeaderName = HeaderName::from_static("Tidewire-Attributes");
 
 /// An event on its way to JetStream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
-    /// Whether the id is the publisher's own: only then can a repetition be the publisher's.
-    pub(crate) has_own_id: bool,
 }
 
 impl Outgoing {
-    pub(crate) fn new(event: &NewEvent, subjects: &Subjects) -> Self {
+    /// `random` stands for the id that a publisher did not give.
+    pub(crate) fn new(event: &NewEvent, random: u128, subjects: &Subjects) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(
             ID,
             match &event.id {
                 Some(id) => format!("i:{}", id.as_str()),
-                None => format!("r:{:032x}", rand::random::<u128>()),
+                None => format!("r:{random:032x}"),
             },
         );
         if let Some(event_type) = &event.event_type {
@@ -58,7 +57,6 @@ impl Outgoing {
             subject: subjects.of_topic(&event.topic),
             headers,
             payload: event.data.as_bytes().clone(),
-            has_own_id: event.id.is_some(),
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
     flying::{Flying, Parcel},
     unavailable,
 };
-use crate::{connection::Connection, known::Asker, metrics};
+use crate::{connection::Connection, known::Asker, metrics, subject::Subjects};
 
 /// How long an acknowledgement may take before the event is sent again.
 const ACKNOWLEDGEMENT_MAX: Duration = Duration::from_secs(3);
@@ -43,6 +43,7 @@ const TAKEN_TOGETHER_MAX: usize = 256;
 pub(super) struct Courier {
     connection: Connection,
     known: Arc<Asker>,
+    subjects: Subjects,
     waiting: mpsc::Receiver<Parcel>,
     turns: watch::Receiver<u64>,
     flying: Flying,
@@ -76,12 +77,14 @@ impl Courier {
     pub(super) fn new(
         connection: Connection,
         known: Arc<Asker>,
+        subjects: Subjects,
         waiting: mpsc::Receiver<Parcel>,
     ) -> Self {
         Self {
             turns: connection.turns(),
             connection,
             known,
+            subjects,
             waiting,
             flying: Flying::default(),
             round: 0,
@@ -238,7 +241,7 @@ impl Courier {
     async fn send(&mut self, inbox: &str, number: u64) {
         let Some(parcel) = self.flying.get_mut(number) else { return };
         parcel.sent_at = Some(Instant::now());
-        let outgoing = parcel.outgoing.clone();
+        let outgoing = parcel.outgoing(&self.subjects);
         let reply = format!("{inbox}.{}.{number}", self.round);
         let client = &self.connection.client;
         let (subject, headers) = (outgoing.subject, outgoing.headers);
@@ -322,7 +325,7 @@ impl Courier {
         if let Some(parcel) = self.flying.remove(number) {
             metrics::count_published(parcel.since.elapsed());
             // A random id that was stored before is this event itself, sent again.
-            let duplicate = is_duplicate && parcel.outgoing.has_own_id;
+            let duplicate = is_duplicate && parcel.has_own_id();
             parcel.answer(Ok(Receipt { cursor, duplicate }));
         }
     }

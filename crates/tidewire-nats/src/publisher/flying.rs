@@ -2,18 +2,21 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use tidewire_core::{PublishError, Receipt};
+use tidewire_core::{NewEvent, PublishError, Receipt};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
 
-use crate::stored::Outgoing;
+use crate::{stored::Outgoing, subject::Subjects};
 
 /// An event, and who waits for its receipt.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    pub(super) outgoing: Outgoing,
+    event: NewEvent,
+    random: u128,
+    /// Made already, for the first time that it is sent.
+    made: Option<Outgoing>,
     answer: oneshot::Sender<Result<Receipt, PublishError>>,
     /// When it was handed in.
     pub(super) since: Instant,
@@ -24,11 +27,25 @@ pub(super) struct Parcel {
 
 impl Parcel {
     pub(super) fn new(
-        outgoing: Outgoing,
+        event: NewEvent,
+        random: u128,
+        made: Outgoing,
         answer: oneshot::Sender<Result<Receipt, PublishError>>,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self { outgoing, answer, since: Instant::now(), sent_at: None, _permit: permit }
+        let (made, since) = (Some(made), Instant::now());
+        Self { event, random, made, answer, since, sent_at: None, _permit: permit }
+    }
+
+    /// What is sent: the same each time.
+    pub(super) fn outgoing(&mut self, subjects: &Subjects) -> Outgoing {
+        let made = self.made.take();
+        made.unwrap_or_else(|| Outgoing::new(&self.event, self.random, subjects))
+    }
+
+    /// Whether the id is the publisher's own: only then can a repetition be the publisher's.
+    pub(super) fn has_own_id(&self) -> bool {
+        self.event.id.is_some()
     }
 
     /// Whether nobody waits for it any more.
@@ -100,24 +117,21 @@ impl Flying {
 mod tests {
     use std::sync::Arc;
 
-    use async_nats::HeaderMap;
-    use bytes::Bytes;
+    use tidewire_core::{EventData, Topic};
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::config::StreamName;
 
     type Answered = oneshot::Receiver<Result<Receipt, PublishError>>;
 
     fn parcel() -> (Parcel, Answered) {
         let (answer, answered) = oneshot::channel();
-        let outgoing = Outgoing {
-            subject: "s".into(),
-            headers: HeaderMap::new(),
-            payload: Bytes::new(),
-            has_own_id: false,
-        };
+        let data = EventData::parse("x", 1).unwrap();
+        let event = NewEvent::new(Topic::parse("t").unwrap(), data);
+        let made = Outgoing::new(&event, 1, &Subjects::of(&StreamName::default()));
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Parcel::new(outgoing, answer, permit), answered)
+        (Parcel::new(event, 1, made, answer, permit), answered)
     }
 
     #[tokio::test(start_paused = true)]

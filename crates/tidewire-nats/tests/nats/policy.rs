@@ -109,6 +109,8 @@ async fn a_stream_that_differs_is_told_field_by_field() {
         let reading = start(edge(&servers)).await;
         let cursor = publish(&going_on, event("t", "x")).await;
         assert_eq!(reading.bounds().await.unwrap().head(), cursor);
+        // It would make the stream that is deleted next.
+        going_on.close().await;
     }
 }
 
