@@ -1,7 +1,7 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test setup-tests lint docs unit stories faults measure clean
+.PHONY: help run cluster build test setup-tests lint docs unit stories faults measure measure-nats clean
 
 help: ## List the targets
 	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
@@ -43,8 +43,16 @@ faults: ## Break a cluster in every way we know, and judge what its subscribers 
 	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture
 
 measure: build ## Measure publishing and memory with the release build; prints tables
-	target/release/loadtest publish
-	target/release/loadtest memory
+	TMPDIR=target target/release/loadtest publish
+	TMPDIR=target target/release/loadtest memory
+
+measure-nats: build ## Measure the same on NATS, beside publishing without a hub; a storm; a scale-out (10 minutes)
+	cargo build --release --locked -p tidewire-nats --example raw_publish
+	TMPDIR=target target/release/loadtest publish --on nats
+	TMPDIR=target target/release/loadtest publish --on nats --replicas 3
+	TMPDIR=target target/release/loadtest storm
+	TMPDIR=target target/release/loadtest storm --window-events-max 4096
+	TMPDIR=target target/release/loadtest scale
 
 clean: ## Remove what was built and installed here, but no data
 	cargo clean

@@ -179,8 +179,10 @@ fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, ApiError> {
     }
     let malformed = |error| ApiError::Unanswered(format!("an answer cannot be read: {error}"));
     if answer.status.is_some_and(|status| status != StatusCode::OK) {
-        let description = answer.description.clone().unwrap_or_default();
-        return Err(ApiError::Unanswered(description));
+        let description = answer.description.clone();
+        return Err(ApiError::Unanswered(
+            description.unwrap_or_else(|| "nobody answers: is JetStream switched on?".into()),
+        ));
     }
     let refusal: Refusal = serde_json::from_slice(&answer.payload).map_err(malformed)?;
     match refusal.error {

@@ -190,7 +190,7 @@ async fn read(
     Ok(Arc::new(Block { from, to, events, by_topic, bytes }))
 }
 
-/// From where on the block holds what there was. Its beginning may have left the stream before it
+/// From where on the block holds what there was. Its beginning may have left the stream while it
 /// was read, and the stream may have been made anew.
 async fn still_retained(
     shared: &Shared,
@@ -202,8 +202,10 @@ async fn still_retained(
     if bounds.epoch != epoch {
         return Err(ReadError::ForeignEpoch { epoch: bounds.epoch });
     }
-    let is_whole = events.first().is_some_and(|event| event.cursor.sequence == from);
-    Ok(if is_whole { from } else { from.max(bounds.oldest) })
+    // Below the oldest, what is there may have holes: unless there are none.
+    let below = events.iter().take_while(|event| event.cursor.sequence < bounds.oldest).count();
+    let is_whole = bounds.oldest.0.saturating_sub(from.0) <= below as u64;
+    Ok(if is_whole { from } else { bounds.oldest })
 }
 
 impl Shared {

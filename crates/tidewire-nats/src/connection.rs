@@ -70,6 +70,8 @@ struct State {
     /// How often a connection has been made; odd while there is one.
     turns: watch::Sender<u64>,
     last_error: Mutex<Option<String>>,
+    /// Why the last attempt to connect failed, in more detail.
+    cause: Mutex<Option<String>>,
     /// Whether it is we who end it.
     is_ending: AtomicBool,
 }
@@ -88,6 +90,7 @@ impl Connection {
         let state = Arc::new(State {
             turns: watch::Sender::new(0),
             last_error: Mutex::new(None),
+            cause: Mutex::new(None),
             is_ending: AtomicBool::new(false),
         });
         let options = ConnectOptions::new()
@@ -99,6 +102,14 @@ impl Connection {
             .subscription_capacity(RECEIVED_MAX)
             .custom_inbox_prefix(INBOX_PREFIX)
             .reconnect_delay_callback(delay)
+            .reconnect_to_server_callback({
+                let state = Arc::clone(&state);
+                move |servers, _| {
+                    state.tried(&servers);
+                    // It may choose by itself.
+                    std::future::ready(None)
+                }
+            })
             .event_callback({
                 let state = Arc::clone(&state);
                 move |event| {
@@ -137,7 +148,9 @@ impl Connection {
 
     /// What the server or the network said last, where it was an error.
     pub(crate) fn last_error(&self) -> Option<String> {
-        self.state.last_error.lock().clone()
+        let error = self.state.last_error.lock().clone()?;
+        let cause = self.state.cause.lock().clone().filter(|cause| !error.contains(cause.as_str()));
+        Some(cause.map_or_else(|| error.clone(), |cause| format!("{error}: {cause}")))
     }
 }
 
@@ -168,9 +181,17 @@ impl State {
         }
         if is_connected {
             *self.last_error.lock() = None;
+            *self.cause.lock() = None;
             info!(purpose = purpose.as_str(), "connected to NATS");
         } else {
             warn!(purpose = purpose.as_str(), "the connection to NATS is lost");
+        }
+    }
+
+    /// Learns why a server was not to be had. The event says less: "IO error".
+    fn tried(&self, servers: &[async_nats::Server]) {
+        if let Some(error) = servers.iter().rev().find_map(|server| server.last_error.clone()) {
+            *self.cause.lock() = Some(error);
         }
     }
 
@@ -191,7 +212,14 @@ fn let_in(options: ConnectOptions, access: &Access) -> Result<ConnectOptions, Ac
             options.user_and_password(user.clone(), password.clone())
         }
         Some(Login::Token(token)) => options.token(token.clone()),
-        Some(Login::Nkey(path)) => options.nkey(read(path)?.trim().to_owned()),
+        Some(Login::Nkey(path)) => {
+            let seed = read(path)?.trim().to_owned();
+            nkeys::KeyPair::from_seed(&seed).map_err(|error| AccessError {
+                path: path.clone(),
+                source: io::Error::other(error),
+            })?;
+            options.nkey(seed)
+        }
         Some(Login::Credentials(path)) => options
             .credentials(&read(path)?)
             .map_err(|source| AccessError { path: path.clone(), source })?,

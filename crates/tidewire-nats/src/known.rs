@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tidewire_core::{Bounds, Cursor, ReadError};
+use tidewire_core::{Bounds, Cursor, Epoch, ReadError};
 use tokio::{
     sync::{Mutex as Turn, Notify},
     time::{Instant, sleep_until},
@@ -27,6 +27,8 @@ const RETREAT_DOUBTED: Duration = Duration::from_secs(10);
 pub(crate) struct Known {
     asked_at: Instant,
     pub(crate) bounds: Bounds,
+    /// Whether the stream said that it ends before what has been seen, which is not believed yet.
+    pub(crate) is_doubted: bool,
     /// Within which the stream knows a repeated id.
     pub(crate) deduplication_window: Duration,
 }
@@ -98,11 +100,21 @@ impl Asker {
                 self.missing.notify_one();
             }
         })?;
+        let said = stream::bounds(&found);
+        let bounds = self.believable(said);
         Ok(Known {
             asked_at,
-            bounds: self.believable(stream::bounds(&found)),
+            bounds,
+            is_doubted: bounds != said,
             deduplication_window: stream::deduplication_window(&found),
         })
+    }
+
+    /// The stream's epoch by the last answer, where it is another than this.
+    pub(crate) fn other_epoch(&self, epoch: Epoch) -> Option<Epoch> {
+        let last = self.last.lock();
+        let known = last.as_ref()?.as_ref().ok()?;
+        (known.bounds.epoch != epoch).then_some(known.bounds.epoch)
     }
 
     /// Waits until somebody has found that the stream is not there.

@@ -179,6 +179,10 @@ impl Pull {
         let message =
             received.await.map_err(|_| Gone::from("nothing comes, not even heartbeats"))??;
         match message.status {
+            // A server of 2.11 hands out as it came what looks like its own word.
+            _ if message.reply.as_deref().is_some_and(|reply| reply.starts_with(PLACE)) => {
+                self.take(message)
+            }
             None => self.take(message),
             Some(StatusCode::IDLE_HEARTBEAT) => {
                 self.unknown = 0;
@@ -253,6 +257,9 @@ fn rfc3339(time: UnixMillis) -> String {
         .unwrap_or_else(|| "9999-12-31T23:59:59Z".into())
 }
 
+/// How the subject begins that would acknowledge an event.
+const PLACE: &str = "$JS.ACK.";
+
 /// Where an event stands, as the subject says that would acknowledge it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
@@ -268,7 +275,7 @@ impl Place {
     /// Reads `$JS.ACK.<stream>.<consumer>.<tries>.<sequence>.<delivered>.<nanoseconds>.<pending>`,
     /// or the same with a domain and an account before the stream and more behind (ADR-15).
     fn parse(reply: &str) -> Option<Self> {
-        let tokens = reply.strip_prefix("$JS.ACK.")?;
+        let tokens = reply.strip_prefix(PLACE)?;
         let before = if tokens.split('.').count() < 9 { 3 } else { 5 };
         let mut numbers = tokens.split('.').skip(before).map(str::parse::<u64>);
         let mut next = || numbers.next()?.ok();

@@ -54,7 +54,7 @@ impl Subjects {
     /// The topic that a subject stands for; `None` where it is not one of ours.
     pub(crate) fn topic(&self, subject: &str) -> Option<Topic> {
         let escaped = subject.strip_prefix(&self.prefix)?;
-        if !escaped.contains('%') {
+        if escaped.bytes().all(|byte| is_plain(byte) || byte == b'.') {
             return Topic::parse(escaped).ok();
         }
         let mut bytes = Vec::with_capacity(escaped.len());
@@ -75,7 +75,7 @@ impl Subjects {
 fn push_escaped(subject: &mut String, token: &str) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in token.bytes() {
-        if byte.is_ascii_alphanumeric() || b"_-".contains(&byte) {
+        if is_plain(byte) {
             subject.push(char::from(byte));
         } else {
             subject.push('%');
@@ -83,6 +83,11 @@ fn push_escaped(subject: &mut String, token: &str) {
             subject.push(char::from(HEX[usize::from(byte & 15)]));
         }
     }
+}
+
+/// Whether a byte stands for itself.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-".contains(&byte)
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -142,6 +147,8 @@ mod tests {
             "tw.TIDEWIRE.a%2Eb",
             "tw.TIDEWIRE.%2A",
             "tw.TIDEWIRE.%4",
+            "tw.TIDEWIRE.é",
+            "tw.TIDEWIRE.a:b",
         ] {
             assert_eq!(subjects().topic(foreign), None, "{foreign}");
         }

@@ -71,6 +71,10 @@ struct Interruption {
 impl Tail {
     async fn next(&mut self) -> Option<Result<Event, ReadError>> {
         while !self.is_over {
+            if let Some(epoch) = self.shared.known.other_epoch(self.after.epoch) {
+                self.is_over = true;
+                return Some(Err(ReadError::ForeignEpoch { epoch }));
+            }
             let outcome = match &mut self.pull {
                 Some(pull) => pull_next(pull).await,
                 None => match self.open().await {
@@ -86,6 +90,19 @@ impl Tail {
                     self.recovered();
                     if stored.sequence <= self.after.sequence {
                         continue;
+                    }
+                    if stored.sequence > self.after.sequence.next() {
+                        match self.nothing_left_the_log().await {
+                            Ok(()) => {}
+                            Err(ReadError::Unavailable(_)) => {
+                                self.pull = None;
+                                continue;
+                            }
+                            Err(error) => {
+                                self.is_over = true;
+                                return Some(Err(error));
+                            }
+                        }
                     }
                     self.after.sequence = stored.sequence;
                     self.shared.known.saw(self.after);
@@ -110,6 +127,13 @@ impl Tail {
             }
         }
         None
+    }
+
+    /// Whether what stands between the last event and a later one was taken out of the log, and not
+    /// out of its beginning: that would be a hole in what has been followed. The beginning only
+    /// ever moves on, so a look that is later than the event decides.
+    async fn nothing_left_the_log(&self) -> Result<(), ReadError> {
+        self.shared.known.fresh().await?.bounds.check(self.after)
     }
 
     /// Opens a place behind the last event, however often that has to be tried.
@@ -147,7 +171,11 @@ impl Tail {
     }
 
     async fn try_open(&self) -> Result<Pull, ReadError> {
-        self.shared.known.fresh().await?.bounds.check(self.after)?;
+        let known = self.shared.known.fresh().await?;
+        if known.is_doubted {
+            return Err(unavailable("the log seems to end before what was seen of it"));
+        }
+        known.bounds.check(self.after)?;
         let begin = Begin::At(self.after.sequence.next());
         let all = [self.shared.subjects.all()];
         let opened = Pull::open(&self.shared.api, &self.connection, begin, &all).await;

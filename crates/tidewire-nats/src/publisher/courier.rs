@@ -227,6 +227,9 @@ impl Courier {
 
     /// Whether the stream is still the one of this epoch, as far as can be seen.
     async fn sees_the_stream(&mut self) -> bool {
+        if self.known.other_epoch(self.epoch).is_some() {
+            return false;
+        }
         if self.seen_at.elapsed() > UNSEEN_MAX {
             match self.known.fresh().await {
                 Ok(known) if known.bounds.epoch == self.epoch => self.seen_at = Instant::now(),

@@ -15,6 +15,7 @@ use crate::{
 
 /// What the documents give to operators.
 const PERMISSIONS: &str = include_str!("../../../../docs/operations/nats-permissions.conf");
+const DOCUMENT: &str = include_str!("../../../../docs/operations/nats.md");
 /// More than what is read in shared stretches of the log.
 const FAR: usize = 40_000;
 
@@ -157,6 +158,19 @@ async fn each_permission_is_needed() {
     let cases: Vec<_> = cases.collect();
     assert_eq!(cases.len(), 4 + 3 + 6);
     join_all(cases.into_iter().map(|(user, line)| is_needed(user, line))).await;
+}
+
+#[test]
+fn the_document_names_what_the_file_holds() {
+    let row = |begin: &str| {
+        let mut rows = DOCUMENT.lines().filter(|line| line.starts_with(begin));
+        rows.next().unwrap_or_else(|| panic!("no row begins {begin:?}"))
+    };
+    for (user, row) in [("ingest", row("| ingest | `tw")), ("edge", row("| edge | `$JS"))] {
+        let named = lines_of(user).into_iter().map(|line| without(line).1);
+        let shown: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        assert_eq!(named.collect::<Vec<_>>(), shown);
+    }
 }
 
 #[tokio::test]
