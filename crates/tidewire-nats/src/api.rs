@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidewire_core::Sequence;
 use tokio::time::timeout;
 
-use crate::{config::StreamName, connection::Connection, metrics};
+use crate::{config::StreamName, connection::Connection, metrics, told::Told};
 
 /// How long one question may wait for its answer. Where a stream or a cluster has no leader there
 /// is none, so a long wait would only be a long silence.
@@ -93,25 +93,34 @@ impl Api {
         let _sent = timeout(ANSWER_MAX, sending).await;
     }
 
-    /// The first event at or behind a place whose subject matches, by the stream's leader; `None`
-    /// where there is none.
+    /// The first message at or behind a place whose subject is one of these, by the stream's
+    /// leader; `None` where there is none.
     pub(crate) async fn next(
         &self,
         at: Sequence,
-        subject: &str,
-    ) -> Result<Option<Sequence>, ApiError> {
+        subjects: &[String],
+    ) -> Result<Option<Told>, ApiError> {
+        let mut first: Option<Told> = None;
+        for subject in subjects {
+            let next = self.next_of(at, subject).await?;
+            let is_before =
+                |next: &Told| first.as_ref().is_none_or(|first| next.sequence() < first.sequence());
+            if let Some(next) = next.filter(is_before) {
+                first = Some(next);
+            }
+        }
+        Ok(first)
+    }
+
+    async fn next_of(&self, at: Sequence, subject: &str) -> Result<Option<Told>, ApiError> {
         #[derive(Deserialize)]
         struct Answer {
-            message: Found,
-        }
-        #[derive(Deserialize)]
-        struct Found {
-            seq: u64,
+            message: Told,
         }
         let question = json!({ "seq": at.0, "next_by_subj": subject });
         let asked = format!("STREAM.MSG.GET.{}", self.stream);
         match self.ask::<Answer>(&asked, &question, ANSWER_MAX).await {
-            Ok(answer) => Ok(Some(Sequence(answer.message.seq))),
+            Ok(answer) => Ok(Some(answer.message)),
             // "no message found" has the stream's own way to say 404.
             Err(ApiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),

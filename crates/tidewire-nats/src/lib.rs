@@ -26,6 +26,7 @@ mod stored;
 mod stream;
 mod subject;
 mod tail;
+mod told;
 
 pub use config::{
     Access, Compression, Config, Login, ServerUrl, Storage, StreamName, StreamPolicy,

@@ -77,6 +77,8 @@ pub(crate) struct Pull {
     unknown: u32,
     /// How many have been asked for and not come yet.
     pub(crate) requested: usize,
+    /// Bytes for which the last request asked.
+    request_bytes: usize,
     /// How many there were behind the last that came.
     pub(crate) pending: u64,
     /// The place before the first one to come.
@@ -140,6 +142,7 @@ impl Pull {
             delivered: 0,
             unknown: 0,
             requested: 0,
+            request_bytes: 0,
             pending: info.num_pending,
             before: Sequence(info.delivered.stream_seq),
         })
@@ -160,6 +163,7 @@ impl Pull {
         match timeout(SILENCE_MAX, sent).await {
             Ok(Ok(())) => {
                 self.requested += events;
+                self.request_bytes = bytes;
                 Ok(())
             }
             Ok(Err(error)) => Err(Gone(error.to_string().into())),
@@ -220,18 +224,26 @@ impl Pull {
     /// A request's end is told with how much of it was left over; everything else is this place's
     /// end.
     fn ended(&mut self, status: StatusCode, message: &Message) -> Result<Pulled, Gone> {
-        let left_over =
-            message.headers.as_ref().and_then(|headers| number(headers, "Nats-Pending-Messages"));
-        match left_over {
-            Some(left_over) => {
-                self.requested = self.requested.saturating_sub(left_over);
+        let left_over = |name| message.headers.as_ref().and_then(|headers| number(headers, name));
+        let why = message.description.as_deref().unwrap_or("no word why");
+        match left_over("Nats-Pending-Messages") {
+            Some(_)
+                if why == TOO_LARGE
+                    && left_over("Nats-Pending-Bytes") >= Some(self.request_bytes) =>
+            {
+                Err("what comes next is larger than all that is asked for at once".into())
+            }
+            Some(events) => {
+                self.requested = self.requested.saturating_sub(events);
                 Ok(Pulled::Ended)
             }
-            None => {
-                let why = message.description.as_deref().unwrap_or("no word why");
-                Err(Gone(format!("status {status}: {why}").into()))
-            }
+            None => Err(Gone(format!("status {status}: {why}").into())),
         }
+    }
+
+    /// Whether it has handed out anything.
+    pub(crate) fn has_delivered(&self) -> bool {
+        self.delivered > 0
     }
 
     /// Lets the place go. One that is dropped instead is let go by the server a little later.
@@ -257,6 +269,8 @@ fn rfc3339(time: UnixMillis) -> String {
         .unwrap_or_else(|| "9999-12-31T23:59:59Z".into())
 }
 
+/// The server's word where the bytes that are left of a request are too few for what comes next.
+const TOO_LARGE: &str = "Message Size Exceeds MaxBytes";
 /// How the subject begins that would acknowledge an event.
 const PLACE: &str = "$JS.ACK.";
 

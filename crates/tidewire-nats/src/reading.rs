@@ -14,6 +14,7 @@ use crate::{
     known::unavailable,
     pull::{Begin, Gone, Pull, Pulled},
     shared::Shared,
+    told::Told,
 };
 
 /// Bytes asked for at once: more than the largest event takes.
@@ -80,37 +81,60 @@ impl Reading {
                 }
                 self.open_again(shared, &mut stalled).await?;
             }
-            if self.pull.requested == 0 {
-                self.pull.request(events_max, REQUEST_BYTES).await.map_err(gone)?;
-            }
-            match self.pull.next().await.map_err(gone)? {
-                Pulled::Event(stored) if stored.sequence <= self.read_to => {}
-                Pulled::Event(stored) if stored.sequence > self.end => break,
-                Pulled::Event(stored) => {
-                    self.read_to = stored.sequence;
-                    if let Some(event) = shared.event(stored, self.epoch) {
-                        return Ok(Next::Event(Box::new(event)));
-                    }
-                }
+            let (sequence, stored) = match self.pull_next(events_max).await {
+                Ok(Pulled::Event(stored)) => (stored.sequence, Some(stored)),
                 // It says that there is more, and nothing comes.
-                Pulled::Heartbeat => self.pull.pending = 0,
-                Pulled::Ended => {}
+                Ok(Pulled::Heartbeat) => {
+                    self.pull.pending = 0;
+                    continue;
+                }
+                Ok(Pulled::Ended) => continue,
+                Err(gone) => match self.instead_of(gone, shared).await? {
+                    Some(told) => (told.sequence(), told.stored()),
+                    None => break,
+                },
+            };
+            if sequence > self.end {
+                break;
+            }
+            if sequence > self.read_to {
+                self.read_to = sequence;
+                if let Some(event) = shared.event(stored, self.epoch) {
+                    return Ok(Next::Event(Box::new(event)));
+                }
             }
         }
         self.read_to = self.end;
         Ok(Next::Finished)
     }
 
+    async fn pull_next(&mut self, events_max: usize) -> Result<Pulled, Gone> {
+        if self.pull.requested == 0 {
+            self.pull.request(events_max, REQUEST_BYTES).await?;
+        }
+        self.pull.next().await
+    }
+
+    /// The place is gone, perhaps because of what comes next, which is no event and which no place
+    /// hands out: so that is asked for by itself, and another place opened behind it.
+    async fn instead_of(&mut self, gone: Gone, shared: &Shared) -> Result<Option<Told>, ReadError> {
+        // The last message of each topic cannot be asked for one after the other.
+        let Begin::At(_) = self.begin else { return Err(unavailable(gone.to_string())) };
+        let told = self.next_told(shared).await?;
+        if let Some(told) = &told {
+            self.replace(Begin::At(told.sequence().next()), shared).await?;
+        }
+        Ok(told)
+    }
+
     /// Whether the stream's leader has more, up to the end.
     async fn is_more(&self, shared: &Shared) -> Result<bool, ReadError> {
-        let at = self.read_to.next();
-        for subject in &self.subjects {
-            let next = shared.api.next(at, subject).await.map_err(failed)?;
-            if next.is_some_and(|next| next <= self.end) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let next = self.next_told(shared).await?;
+        Ok(next.is_some_and(|next| next.sequence() <= self.end))
+    }
+
+    async fn next_told(&self, shared: &Shared) -> Result<Option<Told>, ReadError> {
+        shared.api.next(self.read_to.next(), &self.subjects).await.map_err(failed)
     }
 
     /// Another place for what the leader has and this one has not: its replica lags, or its server
@@ -129,6 +153,10 @@ impl Reading {
             Begin::At(_) => Begin::At(self.read_to.next()),
             other => other,
         };
+        self.replace(begin, shared).await
+    }
+
+    async fn replace(&mut self, begin: Begin, shared: &Shared) -> Result<(), ReadError> {
         let connection = shared.api.connection();
         let pull = Pull::open(&shared.api, connection, begin, &self.subjects).await;
         let given_up = std::mem::replace(&mut self.pull, pull.map_err(failed)?);
@@ -143,8 +171,4 @@ impl Reading {
 
 fn failed(error: ApiError) -> ReadError {
     unavailable(error.to_string())
-}
-
-fn gone(gone: Gone) -> ReadError {
-    unavailable(gone.to_string())
 }

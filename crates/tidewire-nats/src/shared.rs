@@ -38,8 +38,8 @@ impl Shared {
     }
 
     /// What is stored, as an event; `None`, and counted, where it is none.
-    pub(crate) fn event(&self, stored: Stored, epoch: Epoch) -> Option<Event> {
-        let event = stored.event(epoch, &self.subjects);
+    pub(crate) fn event(&self, stored: Option<Stored>, epoch: Epoch) -> Option<Event> {
+        let event = stored.and_then(|stored| stored.event(epoch, &self.subjects));
         if event.is_none() {
             metrics::count_unreadable();
         }

@@ -14,6 +14,7 @@ use crate::{
     metrics,
     pull::{Begin, Gone, Pull, Pulled},
     shared::Shared,
+    stored::Stored,
 };
 
 /// Events asked for at once. Two requests stand at a time, so that the server never waits for the
@@ -41,6 +42,7 @@ pub(crate) fn follow(shared: Arc<Shared>, connection: Connection, after: Cursor)
         pull: None,
         interrupted: None,
         has_begun: false,
+        is_stuck: false,
         behind_at: None,
         is_over: false,
     };
@@ -56,6 +58,8 @@ struct Tail {
     interrupted: Option<Interruption>,
     /// Whether something has come already.
     has_begun: bool,
+    /// Whether the last place was gone before anything came from it.
+    is_stuck: bool,
     /// Where it stood when the log was found to have gone on.
     behind_at: Option<Sequence>,
     is_over: bool,
@@ -77,6 +81,10 @@ impl Tail {
             }
             let outcome = match &mut self.pull {
                 Some(pull) => pull_next(pull).await,
+                None if self.is_stuck => match self.step().await {
+                    Some(item) => return Some(item),
+                    None => continue,
+                },
                 None => match self.open().await {
                     Ok(()) => continue,
                     Err(error) => {
@@ -88,26 +96,8 @@ impl Tail {
             match outcome {
                 Ok(Pulled::Event(stored)) => {
                     self.recovered();
-                    if stored.sequence <= self.after.sequence {
-                        continue;
-                    }
-                    if stored.sequence > self.after.sequence.next() {
-                        match self.nothing_left_the_log().await {
-                            Ok(()) => {}
-                            Err(ReadError::Unavailable(_)) => {
-                                self.pull = None;
-                                continue;
-                            }
-                            Err(error) => {
-                                self.is_over = true;
-                                return Some(Err(error));
-                            }
-                        }
-                    }
-                    self.after.sequence = stored.sequence;
-                    self.shared.known.saw(self.after);
-                    if let Some(event) = self.shared.event(stored, self.after.epoch) {
-                        return Some(Ok(event));
+                    if let Some(item) = self.take(stored.sequence, Some(stored)).await {
+                        return Some(item);
                     }
                 }
                 Ok(Pulled::Ended) => {}
@@ -121,7 +111,8 @@ impl Tail {
                 }
                 Err(gone) => {
                     debug!(%gone, after = %self.after, "the tail's place is gone");
-                    self.pull = None;
+                    let place = self.pull.take();
+                    self.is_stuck = place.is_some_and(|place| !place.has_delivered());
                     metrics::count_tail_reset();
                 }
             }
@@ -129,11 +120,62 @@ impl Tail {
         None
     }
 
+    /// Moves to what a place has handed out: an event to hand on, or something else to pass over.
+    async fn take(
+        &mut self,
+        sequence: Sequence,
+        stored: Option<Stored>,
+    ) -> Option<Result<Event, ReadError>> {
+        if sequence <= self.after.sequence {
+            return None;
+        }
+        if sequence > self.after.sequence.next()
+            && let Err(error) = self.nothing_left_the_log().await
+        {
+            return error.map(Err);
+        }
+        self.move_to(sequence, stored).map(Ok)
+    }
+
+    /// Asks for what stands next by itself, since a place was gone before anything came from it: it
+    /// may be something that no place hands out, and where it is, more of its kind may follow.
+    async fn step(&mut self) -> Option<Result<Event, ReadError>> {
+        self.is_stuck = false;
+        let subjects = [self.shared.subjects.all()];
+        let next = self.shared.api.next(self.after.sequence.next(), &subjects).await;
+        let told = next.ok().flatten()?;
+        // It may be of a stream that was made anew meanwhile.
+        if let Err(error) = self.nothing_left_the_log().await {
+            return error.map(Err);
+        }
+        let event = self.move_to(told.sequence(), told.stored());
+        self.is_stuck = event.is_none();
+        event.map(Ok)
+    }
+
+    fn move_to(&mut self, sequence: Sequence, stored: Option<Stored>) -> Option<Event> {
+        self.after.sequence = sequence;
+        self.shared.known.saw(self.after);
+        self.shared.event(stored, self.after.epoch)
+    }
+
     /// Whether what stands between the last event and a later one was taken out of the log, and not
     /// out of its beginning: that would be a hole in what has been followed. The beginning only
-    /// ever moves on, so a look that is later than the event decides.
-    async fn nothing_left_the_log(&self) -> Result<(), ReadError> {
-        self.shared.known.fresh().await?.bounds.check(self.after)
+    /// ever moves on, so a look that is later than the event decides. Where nobody can tell, the
+    /// place is given up without an error.
+    async fn nothing_left_the_log(&mut self) -> Result<(), Option<ReadError>> {
+        let known = self.shared.known.fresh().await;
+        match known.and_then(|known| known.bounds.check(self.after)) {
+            Ok(()) => Ok(()),
+            Err(ReadError::Unavailable(_)) => {
+                self.pull = None;
+                Err(None)
+            }
+            Err(error) => {
+                self.is_over = true;
+                Err(Some(error))
+            }
+        }
     }
 
     /// Opens a place behind the last event, however often that has to be tried.
@@ -200,7 +242,7 @@ impl Tail {
             return false;
         }
         // What stands between here and the head may have been taken out of the log.
-        let all = self.shared.subjects.all();
+        let all = [self.shared.subjects.all()];
         let next = self.shared.api.next(self.after.sequence.next(), &all).await;
         if !next.is_ok_and(|next| next.is_some()) {
             return false;

@@ -1,15 +1,20 @@
 //! How to be let in, what is said where that fails, and that no secret is ever shown.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{cell::RefCell, fs, io, path::Path};
 
 use futures_util::future::join_all;
 use nkeys::KeyPair;
-use parking_lot::Mutex;
 use tempfile::TempDir;
 use tidewire_core::Backbone as _;
 use tidewire_nats::{Access, Config, Login, Nats, ServerUrl, StreamSettings, Tls};
 use tidewire_testbed::{NatsCluster, NatsOptions};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::Metadata;
+use tracing_subscriber::{
+    filter::dynamic_filter_fn,
+    fmt,
+    layer::{Context, Layer as _, SubscriberExt as _},
+    registry,
+};
 
 use crate::{
     certificates::Authority,
@@ -59,41 +64,41 @@ fn file(dir: &TempDir, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
-/// Everything that is logged by this thread, down to the last detail.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread has logged, where it is listened to.
+    static LOGGED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// Where a thread's lines go.
+struct Logged;
 
 impl Logged {
-    fn begin(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(self.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
+    /// Keeps everything that this thread logs from now on, down to the last detail.
+    ///
+    /// The subscriber is the whole process's: with one for a thread, a line that another thread
+    /// comes to first is switched off for all, since that thread alone is asked for its subscriber.
+    fn begin() {
+        let is_listened_to =
+            |_: &Metadata<'_>, _: &Context<'_, _>| LOGGED.with_borrow(Option::is_some);
+        let lines = fmt::layer().with_ansi(false).with_writer(|| Self);
+        let subscriber = registry().with(lines.with_filter(dynamic_filter_fn(is_listened_to)));
+        tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+        LOGGED.set(Some(Vec::new()));
     }
 
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().clone()).unwrap()
+    fn text() -> String {
+        LOGGED.with_borrow(|logged| String::from_utf8(logged.clone().unwrap()).unwrap())
     }
 }
 
 impl io::Write for Logged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.get_or_insert_default().extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Logged {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }
 
@@ -162,8 +167,7 @@ async fn each_way_to_log_in_lets_in_and_another_secret_does_not() {
 #[tokio::test]
 async fn no_secret_is_shown_in_what_is_printed_logged_or_told() {
     let dir = tempfile::tempdir().unwrap();
-    let logged = Logged::default();
-    let _logging = logged.begin();
+    Logged::begin();
     let servers = servers_with("authorization { token: other }".into()).await;
     let seed = KeyPair::new_user().seed().unwrap();
     let (credentials, credentials_seed) = Operator::new().user();
@@ -185,7 +189,7 @@ async fn no_secret_is_shown_in_what_is_printed_logged_or_told() {
         let nats = Nats::start(config).await.unwrap();
         until_trouble(&nats, "authorization violation").await;
         let told = nats.trouble().unwrap();
-        let shown = [printed, told, logged.text()].join("\n");
+        let shown = [printed, told, Logged::text()].join("\n");
         assert!(shown.contains("CONNECT"), "the library tells all that it does");
         for secret in secrets {
             assert!(!shown.contains(&secret), "{secret} is shown");

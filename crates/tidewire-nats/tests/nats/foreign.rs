@@ -98,29 +98,27 @@ async fn a_message_that_looks_like_the_servers_own_word_is_left_out() {
     .await;
 }
 
-/// The NATS library ends its connection over each of these.
+/// The NATS library ends its connection over each of these, wherever it comes to them. A status goes
+/// unseen where the stream's leader is asked for the message: without it the rest would be an event.
 #[tokio::test]
-#[ignore = "open: the NATS library ends its connection over such a message, again and again"]
 async fn headers_that_cannot_be_read_are_left_out() {
     is_left_out(&[
         (SUBJECT, b"NATS/1.0\r\nno colon\r\n\r\n", b"x"),
         (SUBJECT, b"NATS/1.0\r\nA b: c\r\n\r\n", b"x"),
         (SUBJECT, b"NATS/1.0\r\nA: \xff\r\n\r\n", b"x"),
-        (SUBJECT, b"NATS/1.0 abc\r\n\r\n", b"x"),
+        (SUBJECT, b"NATS/1.0 abc\r\n\r\n", b"\xff"),
         (SUBJECT, b"rubbish\r\n\r\n", b"x"),
     ])
     .await;
 }
 
-/// Over this, too.
+/// As it does over this.
 #[tokio::test]
-#[ignore = "open: the NATS library ends its connection over such a message, again and again"]
 async fn a_subject_that_is_no_text_is_left_out() {
     is_left_out(&[(b"tw.TIDEWIRE.\xff", b"", b"x")]).await;
 }
 
 #[tokio::test]
-#[ignore = "open: what is larger than a request allows is never handed out"]
 async fn what_is_larger_than_is_asked_for_at_once_is_left_out() {
     let options = NatsOptions { extra_config: "max_payload: 32MB\n".into(), ..Default::default() };
     let servers = NatsCluster::start_with(1, options).await;
