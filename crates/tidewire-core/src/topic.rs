@@ -1,6 +1,6 @@
 //! What an event is about: a topic, parsed once at the border.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use crate::{
     Invalid,
@@ -46,6 +46,13 @@ impl Topic {
     /// publishes to it from outside.
     pub fn is_system(&self) -> bool {
         self.0.starts_with(['$', '_'])
+    }
+}
+
+/// So that a map by topics can be asked with a topic's text.
+impl Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

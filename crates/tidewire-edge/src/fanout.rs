@@ -10,7 +10,7 @@ use crate::{
     Config,
     feed::{Batch, Behind, Feed, FeedKey, Position},
     metrics,
-    window::{Entry, Window},
+    window::{Entry, Recent, Window},
 };
 
 /// The feeds are told what the window has let go of each time that is this share of the window:
@@ -19,8 +19,6 @@ const SWEEPS_PER_WINDOW: usize = 16;
 
 /// Events of the window that one call matches while everybody else waits.
 const REACHED_BACK_MAX: usize = 256;
-/// Events that are handed out at once to one who is further behind than that.
-const RECENT_MAX: usize = 1_024;
 /// Events that are dispatched while everybody else waits.
 const DISPATCHED_AT_ONCE_MAX: usize = 32;
 
@@ -55,8 +53,8 @@ struct Subscribed {
 pub(crate) enum Attached {
     /// Everything after the cursor comes from here.
     Joined(Live),
-    /// The next events of the log, wanted or not, from memory; there are more.
-    Recent(Vec<Arc<Entry>>),
+    /// The next events of the log from memory; there are more.
+    Recent(Recent),
     /// The cursor is older than what is in memory, or of another epoch: read a page from the log.
     Behind,
 }
@@ -149,9 +147,8 @@ impl State {
         if !window.reaches(cursor) {
             return Err(Attached::Behind);
         }
-        let recent = window.after(cursor.sequence);
-        if recent.len() > REACHED_BACK_MAX {
-            return Err(Attached::Recent(recent.take(RECENT_MAX).cloned().collect()));
+        if window.after(cursor.sequence).len() > REACHED_BACK_MAX {
+            return Err(Attached::Recent(window.recent(&key.interest, cursor.sequence)));
         }
         if let Some(slot) = slot {
             self.feeds[slot].feed.reach_back(cursor, window);

@@ -3,6 +3,7 @@
 //! One ordered tail of the log, one dispatcher and one window in memory for each edge; each
 //! subscription is a position in it. See `docs/architecture.md` for how the parts meet.
 
+mod by_topic;
 mod config;
 mod edge;
 mod envelope;

@@ -26,7 +26,7 @@ use crate::{
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
     request::OnGap,
     start::{self, Start},
-    window::Entry,
+    window::Recent,
 };
 
 /// What one page read from the log may hold: with its fields, about what is handed out together.
@@ -163,7 +163,7 @@ impl Subscription {
                         self.live = Some(live);
                         self.is_replaying = false;
                     }
-                    Attached::Recent(entries) => match self.take_recent(&entries) {
+                    Attached::Recent(recent) => match self.take_recent(&recent) {
                         Some(bytes) => return bytes,
                         None => yield_now().await,
                     },
@@ -218,14 +218,17 @@ impl Subscription {
     }
 
     /// What is wanted of the window's next events.
-    fn take_recent(&mut self, entries: &[Arc<Entry>]) -> Option<Bytes> {
-        let next = entries.last()?.cursor();
+    fn take_recent(&mut self, recent: &Recent) -> Option<Bytes> {
         let FeedKey { interest, envelope } = self.key.clone();
         let now = UnixMillis::now();
-        let wanted = entries
+        let wanted = recent
+            .entries
             .iter()
             .filter(|entry| entry.event().expires() > now && interest.wants(entry.topic()));
-        self.hand_out(wanted.map(|entry| (entry.cursor(), entry.bytes_apart(envelope))), next)
+        self.hand_out(
+            wanted.map(|entry| (entry.cursor(), entry.bytes_apart(envelope))),
+            recent.next,
+        )
     }
 
     /// Puts frames together, and moves to `next`. Where they are too long together, the rest is

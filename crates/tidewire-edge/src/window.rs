@@ -6,13 +6,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use tidewire_core::{Cursor, Event, Sequence, Topic, UnixMillis};
+use tidewire_core::{Cursor, Event, Interest, Sequence, Topic, UnixMillis};
 
-use crate::{Envelope, frame};
+use crate::{Envelope, by_topic::ByTopic, frame};
 
-/// Bytes that an event takes in the window beside its data: its parts, its frame's fields, and
-/// what holds them. Measured with a full window, so that tiny events are bounded too.
-const ENTRY_BYTES: usize = 600;
+/// Bytes that an event takes in the window beside its data: its parts, its frame's fields, what
+/// holds them (600, measured with a full window), and its place among its topic's events, where
+/// each has a topic of its own. So tiny events are bounded too.
+const ENTRY_BYTES: usize = 720;
+/// Events that are handed out at once to one who is far behind.
+const RECENT_MAX: usize = 1_024;
+/// The same, where only wanted ones are: this many of each topic have to be put in order.
+const RECENT_WANTED_MAX: usize = 256;
 
 /// An event as a subscriber gets it.
 #[derive(Debug, Clone)]
@@ -90,6 +95,9 @@ impl Entry {
 pub(crate) struct Window {
     /// Each with what it was counted as when it came.
     entries: VecDeque<(Arc<Entry>, usize)>,
+    /// The number of the first of them: how many have gone.
+    first: u64,
+    by_topic: ByTopic,
     bytes: usize,
     events_max: usize,
     bytes_max: usize,
@@ -100,8 +108,16 @@ pub(crate) struct Window {
 impl Window {
     /// An empty window at a place in the log.
     pub(crate) fn new(at: Cursor, events_max: usize, bytes_max: usize) -> Self {
-        let entries = VecDeque::new();
-        Self { entries, bytes: 0, events_max, bytes_max, start: at, head: at }
+        Self {
+            entries: VecDeque::new(),
+            first: 0,
+            by_topic: ByTopic::default(),
+            bytes: 0,
+            events_max,
+            bytes_max,
+            start: at,
+            head: at,
+        }
     }
 
     /// The cursor after which every event is here.
@@ -133,11 +149,14 @@ impl Window {
         self.head = entry.cursor();
         let bytes = entry.bytes();
         self.bytes += bytes;
+        self.by_topic.push(entry.topic(), self.first + self.entries.len() as u64);
         self.entries.push_back((entry, bytes));
         let held = self.entries.len();
         while self.entries.len() > self.events_max || self.bytes > self.bytes_max {
             let Some((oldest, bytes)) = self.entries.pop_front() else { break };
             self.bytes -= bytes;
+            self.first += 1;
+            self.by_topic.pop(oldest.topic());
             self.start = oldest.cursor();
         }
         held - self.entries.len()
@@ -148,7 +167,106 @@ impl Window {
         &self,
         place: Sequence,
     ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> + ExactSizeIterator {
-        let from = self.entries.partition_point(|(entry, _)| entry.cursor().sequence <= place);
-        self.entries.range(from..).map(|(entry, _)| entry)
+        self.entries.range(self.index_after(place)..).map(|(entry, _)| entry)
+    }
+
+    /// The next events after a place for one who is far behind.
+    pub(crate) fn recent(&self, interest: &Interest, place: Sequence) -> Recent {
+        let from = self.first + self.index_after(place) as u64;
+        let (entries, max): (Vec<_>, _) =
+            match self.by_topic.wanted(interest, from, RECENT_WANTED_MAX) {
+                Some(wanted) => {
+                    (wanted.into_iter().map(|number| self.at(number)).collect(), RECENT_WANTED_MAX)
+                }
+                None => (self.after(place).take(RECENT_MAX).cloned().collect(), RECENT_MAX),
+            };
+        let next = match entries.last() {
+            Some(last) if entries.len() == max => last.cursor(),
+            _ => self.head,
+        };
+        Recent { entries, next }
+    }
+
+    fn index_after(&self, place: Sequence) -> usize {
+        self.entries.partition_point(|(entry, _)| entry.cursor().sequence <= place)
+    }
+
+    fn at(&self, number: u64) -> Arc<Entry> {
+        let index = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+        Arc::clone(&self.entries[index].0)
+    }
+}
+
+/// Events of the window, and how far they go.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    /// All that is wanted up to `next`, and perhaps others.
+    pub(crate) entries: Vec<Arc<Entry>>,
+    pub(crate) next: Cursor,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidewire_core::{Epoch, EventData, NewEvent, TopicFilter};
+
+    use super::*;
+
+    const TOPICS: u64 = 5;
+
+    fn entry(sequence: u64, topic: u64) -> Arc<Entry> {
+        let topic = Topic::parse(&format!("t.{topic}")).unwrap();
+        let event = NewEvent::new(topic, EventData::parse("x", 1).unwrap());
+        let cursor = Cursor::new(Epoch(1), Sequence(sequence));
+        Arc::new(Entry::new(event.stored(cursor, UnixMillis(0))))
+    }
+
+    fn interest(filters: &[&str]) -> Interest {
+        Interest::new(filters.iter().map(|text| TopicFilter::parse(text).unwrap())).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn one_who_is_far_behind_is_handed_all_that_is_wanted_in_order(
+            topics in proptest::collection::vec(0..TOPICS, 0..1_500),
+            events_max in 1_usize..1_500,
+            behind in 0_u64..1_500,
+        ) {
+            let at = Cursor::new(Epoch(1), Sequence(0));
+            let mut window = Window::new(at, events_max, usize::MAX);
+            // With holes between.
+            for (n, topic) in (1_u64..).zip(topics) {
+                window.push(entry(n * 2, topic));
+            }
+            let start = window.start().sequence;
+            let from = Sequence(window.head().sequence.0.saturating_sub(behind)).max(start);
+            for wanted in [interest(&["t.1"]), interest(&["t.0", "t.2", "no"]), interest(&["*.1"])] {
+                let (mut place, mut handed_out) = (from, Vec::new());
+                while place < window.head().sequence {
+                    let Recent { entries, next } = window.recent(&wanted, place);
+                    prop_assert!(next.sequence > place, "it moves on");
+                    handed_out.extend(entries.iter().map(|entry| entry.cursor().sequence));
+                    place = next.sequence;
+                }
+                handed_out.retain(|sequence| {
+                    let mut all = window.after(Sequence(sequence.0 - 1));
+                    all.next().is_some_and(|entry| wanted.wants(entry.topic()))
+                });
+                let all = window.after(from).filter(|entry| wanted.wants(entry.topic()));
+                let all: Vec<_> = all.map(|entry| entry.cursor().sequence).collect();
+                prop_assert_eq!(handed_out, all);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_left_the_window_has_left_its_index() {
+        let mut window = Window::new(Cursor::new(Epoch(1), Sequence(0)), 2, usize::MAX);
+        (1..=5).for_each(|n| {
+            window.push(entry(n, n));
+        });
+        let gone = window.by_topic.wanted(&interest(&["t.1", "t.2", "t.3"]), 0, 9);
+        assert_eq!(gone, Some(vec![]));
+        assert_eq!(window.by_topic.wanted(&interest(&["t.5", "t.4"]), 0, 9), Some(vec![3, 4]));
     }
 }
