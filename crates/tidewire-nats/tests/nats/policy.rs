@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     PATIENCE, config, event, start,
-    steps::{ask, cursors, done, interest, publish, read_all, take, texts, until_trouble},
+    steps::{ask, cursors, done, interest, publish, read_all, take, texts, until, until_trouble},
     until_usable,
 };
 
@@ -40,6 +40,9 @@ async fn made(servers: &NatsCluster) -> (async_nats::Client, Value) {
     (client, config)
 }
 
+/// JetStream's own code for "error creating store for stream".
+const CANNOT_MAKE_STORE: u64 = 10_049;
+
 /// Deletes the stream and makes it with this field otherwise.
 async fn remake(client: &async_nats::Client, mut config: Value, field: &str, value: &Value) {
     let is_there = ask(client, "STREAM.INFO.TIDEWIRE", json!({})).await.get("error").is_none();
@@ -47,7 +50,14 @@ async fn remake(client: &async_nats::Client, mut config: Value, field: &str, val
         done(client, "STREAM.DELETE.TIDEWIRE", json!({})).await;
     }
     config[field] = value.clone();
-    done(client, "STREAM.CREATE.TIDEWIRE", config).await;
+    until("the stream is made anew", || async {
+        let made = ask(client, "STREAM.CREATE.TIDEWIRE", config.clone()).await;
+        let error = &made["error"];
+        // While the server clears away what it has deleted.
+        assert!(error.is_null() || error["err_code"] == CANNOT_MAKE_STORE, "{made}");
+        error.is_null()
+    })
+    .await;
 }
 
 #[tokio::test]
