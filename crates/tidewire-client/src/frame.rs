@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use serde::Deserialize;
-use tidewire_core::Cursor;
+use tidewire_core::{Cursor, Invalid, ResumePoint};
 
 use crate::parser::RawFrame;
 
@@ -137,7 +137,7 @@ impl Frame {
             "tidewire.gap" => read_gap(&raw).map(Self::Gap),
             "tidewire.retry" => Ok(Self::Retry { reason: reason_of(&raw) }),
             name if name.starts_with("tidewire.") => {
-                let cursor = raw.last_event_id.parse().ok();
+                let cursor = cursor(&raw.last_event_id).ok();
                 Ok(Self::Other { event_type: raw.event_type, cursor })
             }
             _ => {
@@ -190,7 +190,12 @@ fn data_of<'de, T: Deserialize<'de>>(raw: &'de RawFrame) -> Result<T, NotAFrame>
 }
 
 fn cursor_of(raw: &RawFrame) -> Result<Cursor, NotAFrame> {
-    raw.last_event_id.parse().map_err(|_| not_a_frame(raw, "has no cursor for an id".into()))
+    cursor(&raw.last_event_id).map_err(|_| not_a_frame(raw, "has no cursor for an id".into()))
+}
+
+/// The cursor of an id, which within a snapshot is more than that.
+fn cursor(id: &str) -> Result<Cursor, Invalid> {
+    id.parse().map(|ResumePoint { after, .. }| after)
 }
 
 fn not_a_frame(raw: &RawFrame, reason: String) -> NotAFrame {
@@ -243,6 +248,15 @@ mod tests {
                 event_type: "price".into(),
                 data: "{}".into(),
             })
+        );
+        assert_eq!(
+            read("message", "5f3a91c2-2~", "{}"),
+            Ok(Frame::Event {
+                cursor: at("5f3a91c2-2"),
+                event_type: "message".into(),
+                data: "{}".into(),
+            }),
+            "within a snapshot"
         );
         assert_eq!(
             read("tidewire.cursor", "5f3a91c2-2", "{}"),

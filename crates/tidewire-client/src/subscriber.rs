@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use http::StatusCode;
-use tidewire_core::Cursor;
+use tidewire_core::{Cursor, ResumePoint};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
@@ -34,7 +34,8 @@ pub struct Subscriber {
     url: String,
     options: ConnectionOptions,
     state: State,
-    cursor: Option<Cursor>,
+    /// Where it has got to: what it gives back when it resumes.
+    point: Option<ResumePoint>,
     /// How long to wait before coming back, by the hub's last word.
     retry: Duration,
     /// Attempts in a row that brought nothing.
@@ -67,13 +68,15 @@ impl Subscriber {
         retry: Duration,
     ) -> Self {
         let state = State::Waiting(Instant::now());
-        Self { url, options, state, cursor, retry, failures: 0, farewell: None }
+        let point = cursor.map(ResumePoint::from);
+        Self { url, options, state, point, retry, failures: 0, farewell: None }
     }
 
     /// Everything up to and including here has been delivered. `None` before the first connection
-    /// has said where it stands.
+    /// has said where it stands. Within the snapshot of [`Start::Latest`](crate::Start::Latest) that
+    /// is each topic's last event only; whoever begins another subscription here gets all behind it.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.cursor
+        self.point.map(|point| point.after)
     }
 
     /// Waits for the next thing to happen. Nothing is lost where this future is dropped: it may
@@ -112,44 +115,36 @@ impl Subscriber {
     fn attempt(&self) -> Attempt {
         let url = self.url.clone();
         let mut options = self.options.clone();
-        options.last_event_id = self.cursor.map(|cursor| cursor.to_string());
+        options.last_event_id = self.point.map(|point| point.to_string());
         Box::pin(async move { Connection::open(&url, options).await })
     }
 
-    /// Takes a frame's meaning, and moves the cursor behind it.
+    /// Takes a frame's meaning, and moves behind it.
     fn take_frame(&mut self, raw: RawFrame) -> Result<Option<Item>, SubscribeError> {
+        let point = raw.last_event_id.parse().ok();
         let frame = Frame::read(raw).map_err(|error| self.give_up(error))?;
+        self.point = point.or(self.point);
         if !matches!(frame, Frame::Retry { .. }) {
             self.failures = 0;
         }
         Ok(match frame {
             Frame::Hello(hello) => Some(self.take_hello(hello)),
             Frame::Event { cursor, event_type, data } => {
-                self.cursor = Some(cursor);
                 Some(Item::Event { cursor, event_type, data })
             }
             Frame::Gap(Gap { reason, requested, resumed_from }) => {
-                self.cursor = Some(resumed_from);
                 Some(Item::Gap { reason, requested, resumed_from })
             }
             Frame::Retry { reason } => {
                 self.farewell = Some(reason);
                 None
             }
-            Frame::Cursor(cursor) => {
-                self.cursor = Some(cursor);
-                None
-            }
-            Frame::Other { cursor, .. } => {
-                self.cursor = cursor.or(self.cursor);
-                None
-            }
+            Frame::Cursor(_) | Frame::Other { .. } => None,
         })
     }
 
     fn take_hello(&mut self, hello: Hello) -> Item {
         let Hello { cursor, connection, resume, heartbeat, .. } = hello;
-        self.cursor = Some(cursor);
         if let (State::Open(open), Some(heartbeat)) = (&mut self.state, heartbeat) {
             open.set_silence_max(heartbeat.saturating_mul(HEARTBEATS_MISSED_MAX));
         }
@@ -219,7 +214,7 @@ impl fmt::Debug for Subscriber {
         f.debug_struct("Subscriber")
             .field("url", &self.url)
             .field("state", &state)
-            .field("cursor", &self.cursor)
+            .field("point", &self.point)
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ mod index;
 mod interest;
 mod invalid;
 pub mod limits;
+mod resume_point;
 mod topic;
 
 #[cfg(feature = "conformance")]
@@ -25,4 +26,5 @@ pub use filter::TopicFilter;
 pub use index::InterestIndex;
 pub use interest::Interest;
 pub use invalid::Invalid;
+pub use resume_point::ResumePoint;
 pub use topic::Topic;

@@ -28,6 +28,9 @@ pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
 pub const TTL_SECONDS_MAX: u32 = 365 * 24 * 60 * 60;
 /// Events of one `PublishBatch` or JSON array.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
+/// Events that a subscription may ask for from before its beginning, by number: as many as a page
+/// shows, and few enough to search for while a client waits.
+pub const LAST_EVENTS_MAX: u16 = 1_000;
 /// Bytes of a cursor's text: 8 hex digits, a hyphen and 20 decimal digits.
 pub const CURSOR_BYTES_MAX: usize = 29;
 /// Seconds for which a repeated id is recognised, unless configured.

@@ -10,7 +10,7 @@ use crate::{
     Config,
     feed::{Batch, Behind, Feed, FeedKey, Position},
     metrics,
-    window::{Entry, Recent, Window},
+    window::{Entry, RECENT_MAX, Recent, Window},
 };
 
 /// The feeds are told what the window has let go of each time that is this share of the window:
@@ -120,6 +120,16 @@ impl Fanout {
     pub(crate) fn covers(&self, cursor: Cursor) -> bool {
         let state = self.state.lock();
         state.window.as_ref().is_some_and(|w| w.reaches(cursor) && cursor <= w.head())
+    }
+
+    /// The last events up to a cursor that is not beyond this tail, newest first: what of them is
+    /// still in memory, and not too many at once.
+    pub(crate) fn before(&self, cursor: Cursor) -> Vec<Arc<Entry>> {
+        let state = self.state.lock();
+        let window = state.window.as_ref().filter(|window| cursor <= window.head());
+        window.map_or_else(Vec::new, |window| {
+            window.until(cursor.sequence).rev().take(RECENT_MAX).cloned().collect()
+        })
     }
 
     fn detach(&self, slot: usize) {

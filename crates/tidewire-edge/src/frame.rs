@@ -6,7 +6,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
-use tidewire_core::{Cursor, Event};
+use tidewire_core::{Cursor, Event, ResumePoint};
 
 use crate::{Envelope, Gap};
 
@@ -25,21 +25,21 @@ pub(crate) struct Hello<'a> {
 
 /// Encodes an event in an envelope.
 pub(crate) fn event(event: &Event, envelope: Envelope) -> Bytes {
+    event_at(event.cursor.into(), event, envelope)
+}
+
+/// Encodes an event as what brings a client to this point.
+pub(crate) fn event_at(point: ResumePoint, event: &Event, envelope: Envelope) -> Bytes {
+    let event_type = event.event.event_type.as_ref().map(|name| name.as_str());
     match envelope {
-        Envelope::None => {
-            let event_type = event.event.event_type.as_ref().map(|name| name.as_str());
-            frame(event.cursor, event_type, event.event.data.as_bytes())
-        }
-        Envelope::CloudEvents => {
-            let event_type = event.event.event_type.as_ref().map(|name| name.as_str());
-            frame(event.cursor, event_type, &crate::envelope::cloud_event(event))
-        }
+        Envelope::None => frame(point, event_type, event.event.data.as_bytes()),
+        Envelope::CloudEvents => frame(point, event_type, &crate::envelope::cloud_event(event)),
     }
 }
 
-/// Encodes the hello: `cursor` is where the stream goes on from.
-pub(crate) fn hello(cursor: Cursor, retry_milliseconds: u64, hello: &Hello<'_>) -> Bytes {
-    let head = format!("event: tidewire.hello\nid: {cursor}\nretry: {retry_milliseconds}\n");
+/// Encodes the hello: `point` is where the stream goes on from.
+pub(crate) fn hello(point: ResumePoint, retry_milliseconds: u64, hello: &Hello<'_>) -> Bytes {
+    let head = format!("event: tidewire.hello\nid: {point}\nretry: {retry_milliseconds}\n");
     with_json(head, hello)
 }
 
@@ -73,10 +73,10 @@ fn with_json(mut frame: String, data: &impl Serialize) -> Bytes {
     frame.into()
 }
 
-fn frame(cursor: Cursor, event_type: Option<&str>, data: &[u8]) -> Bytes {
+fn frame(point: ResumePoint, event_type: Option<&str>, data: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(data.len() + 64);
     frame.put_slice(b"id: ");
-    frame.put_slice(cursor.to_string().as_bytes());
+    frame.put_slice(point.to_string().as_bytes());
     if let Some(event_type) = event_type {
         frame.put_slice(b"\nevent: ");
         frame.put_slice(event_type.as_bytes());
@@ -150,6 +150,11 @@ mod tests {
     #[test]
     fn writes_the_frames_of_the_protocol() {
         assert_eq!(event(&stored("{}", ""), Envelope::None), "id: 5f3a91c2-7\ndata: {}\n\n");
+        let point = ResumePoint { after: stored("{}", "").cursor, in_snapshot: true };
+        assert_eq!(
+            event_at(point, &stored("{}", ""), Envelope::None),
+            "id: 5f3a91c2-7~\ndata: {}\n\n",
+        );
         assert_eq!(
             event(&stored("a\r\n\r\rb\n", "price"), Envelope::None),
             "id: 5f3a91c2-7\nevent: price\ndata: a\ndata: \ndata: \ndata: b\ndata: \n\n",

@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::gap::GapReason;
+use crate::{From, gap::GapReason};
 
 /// Names and explains every metric of this crate; call it once, after the recorder is installed.
 pub fn describe() {
@@ -23,9 +23,17 @@ pub fn describe() {
         (
             "tidewire_edge_replays_total",
             "Times a subscription went over to reading the log: it began before what is in memory, \
-             or lagged behind it",
+             or with a snapshot, or lagged behind",
         ),
-        ("tidewire_edge_pages_read_total", "Pages read from the log for replays"),
+        (
+            "tidewire_edge_starts_total",
+            "Subscriptions begun without a cursor, by what they began with",
+        ),
+        (
+            "tidewire_edge_last_searches_ended_early_total",
+            "Searches for the last events that gave up: the log holds more than they may go through",
+        ),
+        ("tidewire_edge_pages_read_total", "Pages read from the log, for replays and searches"),
         ("tidewire_edge_gaps_total", "Gaps announced, by reason"),
         ("tidewire_edge_tail_interruptions_total", "Times the tail was interrupted"),
         (
@@ -48,7 +56,7 @@ pub fn describe() {
 /// Shows every series from the start: one that is absent until it first happens hides that first
 /// time from a rate.
 fn begin_at_zero() {
-    let series: [(&str, &str, &[&str]); 6] = [
+    let series: [(&str, &str, &[&str]); 7] = [
         ("tidewire_edge_connections_opened_total", "resume", &["live", "resumed", "gap"]),
         ("tidewire_edge_connections_closed_total", "reason", &["client", "stopping"]),
         (
@@ -57,7 +65,8 @@ fn begin_at_zero() {
             &["full", "not_accepted", "unavailable"],
         ),
         ("tidewire_edge_connections_broken_total", "reason", &["write_timeout", "cut"]),
-        ("tidewire_edge_replays_total", "because", &["began", "lagged"]),
+        ("tidewire_edge_replays_total", "because", &["began", "snapshot", "lagged"]),
+        ("tidewire_edge_starts_total", "from", &["now", "earliest", "latest", "last", "since"]),
         ("tidewire_edge_gaps_total", "reason", &["expired", "epoch", "ahead", "malformed"]),
     ];
     for (name, label, values) in series {
@@ -71,6 +80,7 @@ fn begin_at_zero() {
         "tidewire_edge_heartbeats_total",
         "tidewire_edge_pages_read_total",
         "tidewire_edge_tail_interruptions_total",
+        "tidewire_edge_last_searches_ended_early_total",
     ] {
         counter!(name).increment(0);
     }
@@ -82,6 +92,8 @@ fn begin_at_zero() {
 pub(crate) enum ReplayBecause {
     /// It began before what is in memory.
     Began,
+    /// It asked for the last event of each topic.
+    Snapshot,
     /// It was live, and fell behind what is in memory.
     Lagged,
 }
@@ -90,6 +102,7 @@ impl ReplayBecause {
     fn as_str(self) -> &'static str {
         match self {
             Self::Began => "began",
+            Self::Snapshot => "snapshot",
             Self::Lagged => "lagged",
         }
     }
@@ -148,6 +161,21 @@ impl Sent {
 
 pub(crate) fn count_heartbeat() {
     counter!("tidewire_edge_heartbeats_total").increment(1);
+}
+
+pub(crate) fn count_start(from: From) {
+    let from = match from {
+        From::Now => "now",
+        From::Earliest => "earliest",
+        From::Latest => "latest",
+        From::Last(_) => "last",
+        From::Since(_) => "since",
+    };
+    counter!("tidewire_edge_starts_total", "from" => from).increment(1);
+}
+
+pub(crate) fn count_last_search_ended_early() {
+    counter!("tidewire_edge_last_searches_ended_early_total").increment(1);
 }
 
 pub(crate) fn count_replay(because: ReplayBecause) {

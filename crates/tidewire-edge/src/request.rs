@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 use tidewire_core::{Interest, Invalid, TopicFilter, limits::FILTERS_MAX};
 
-use crate::Envelope;
+use crate::{Envelope, From};
 
 /// Seconds of silence that a subscriber may ask for between heartbeats.
 const HEARTBEAT_SECONDS: RangeInclusive<u64> = 2..=30;
@@ -32,16 +32,6 @@ pub struct SubscribeRequest {
     pub control: bool,
     /// The longest silence; `None` for the edge's own.
     pub heartbeat: Option<Duration>,
-}
-
-/// Where a subscription without a cursor begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum From {
-    /// With what comes.
-    #[default]
-    Now,
-    /// With the oldest event retained.
-    Earliest,
 }
 
 /// Where a subscription goes on after a gap.
@@ -109,7 +99,7 @@ impl SubscribeRequest {
                     self.last_event_id = Some(cut(&value));
                 }
             }
-            "from" => self.from = from(&value()?)?,
+            "from" => self.from = value()?.parse()?,
             "on_gap" => {
                 let choices = [("earliest", OnGap::Earliest), ("now", OnGap::Now)];
                 self.on_gap = choice("on_gap", &value()?, choices)?;
@@ -137,10 +127,6 @@ fn decode(text: &str) -> Result<String, Invalid> {
 /// Reads one filter, and speaks of it as the parameter it came in.
 fn filter(value: &str) -> Result<TopicFilter, Invalid> {
     TopicFilter::parse(value).map_err(|refusal| Invalid::new("topic", refusal.reason))
-}
-
-fn from(value: &str) -> Result<From, Invalid> {
-    choice("from", value, [("now", From::Now), ("earliest", From::Earliest)])
 }
 
 fn heartbeat(value: &str) -> Result<Duration, Invalid> {
@@ -251,7 +237,6 @@ mod tests {
                            are not allowed",
             ),
             ("topic=%FF", "query: is not UTF-8 where its percent signs are decoded"),
-            ("topic=a&from=yesterday", "from: is neither `now` nor `earliest`"),
             ("topic=a&on_gap=", "on_gap: is neither `earliest` nor `now`"),
             ("topic=a&envelope=xml", "envelope: is neither `none` nor `cloudevents`"),
             ("topic=a&control=yes", "control: is neither `1` nor `0`"),

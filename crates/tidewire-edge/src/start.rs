@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use tidewire_core::{Backbone, Bounds, Cursor, ReadError};
+use tidewire_core::{Backbone, Bounds, Cursor, ReadError, ResumePoint, UnixMillis};
 use tokio::time::sleep;
 
 use crate::{
-    fanout::Fanout,
-    follow::TailHealth,
+    From,
     gap::{Gap, GapReason},
-    request::{From, SubscribeRequest},
+    last,
+    request::SubscribeRequest,
+    subscription::Shared,
 };
 
 /// How often a log is asked again whose head lies before a client's cursor. Another edge may have
@@ -23,18 +24,39 @@ const AHEAD_ASK_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     /// At a place of the hub's choosing: there was no cursor.
-    Live(Cursor),
-    /// After the client's cursor.
-    Resumed(Cursor),
+    Live(Place),
+    /// Where the client had got to.
+    Resumed(Place),
     /// After a gap.
     Gap(Gap),
 }
 
+/// A place from which a subscription goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) after: Cursor,
+    /// How far a snapshot goes that comes first, at least: the head when it was asked for.
+    pub(crate) snapshot_until: Option<Cursor>,
+}
+
+impl Place {
+    /// The place as a client gives it back.
+    pub(crate) fn point(&self) -> ResumePoint {
+        ResumePoint { after: self.after, in_snapshot: self.snapshot_until.is_some() }
+    }
+}
+
+impl std::convert::From<Cursor> for Place {
+    fn from(after: Cursor) -> Self {
+        Self { after, snapshot_until: None }
+    }
+}
+
 impl Start {
-    pub(crate) fn cursor(&self) -> Cursor {
+    pub(crate) fn place(&self) -> Place {
         match self {
-            Self::Live(cursor) | Self::Resumed(cursor) => *cursor,
-            Self::Gap(gap) => gap.resumed_from,
+            Self::Live(place) | Self::Resumed(place) => *place,
+            Self::Gap(gap) => gap.resumed_from.into(),
         }
     }
 
@@ -51,34 +73,52 @@ impl Start {
 /// Finds where a subscription begins. A cursor within the window costs the backbone nothing.
 ///
 /// # Errors
-/// [`ReadError::Unavailable`] where the backbone must be asked and does not answer.
-pub(crate) async fn find(
-    request: &SubscribeRequest,
-    fanout: &Fanout,
-    health: &TailHealth,
-    backbone: &dyn Backbone,
-) -> Result<Start, ReadError> {
+/// [`ReadError`] where the backbone must be asked and does not answer.
+pub(crate) async fn find(request: &SubscribeRequest, shared: &Shared) -> Result<Start, ReadError> {
+    let backbone = &*shared.backbone;
     let Some(requested) = &request.last_event_id else {
-        // While the tail catches up, its head is the past.
-        let head = if health.is_following() { fanout.head() } else { None };
-        return Ok(Start::Live(match (request.from, head) {
-            (From::Now, Some(head)) => head,
-            (From::Now, None) => backbone.bounds().await?.head(),
-            (From::Earliest, _) => backbone.bounds().await?.start(),
-        }));
+        return Ok(Start::Live(begin(request, shared).await?));
     };
-    let Ok(cursor) = requested.parse::<Cursor>() else {
+    let Ok(ResumePoint { after, in_snapshot }) = requested.parse() else {
         let bounds = backbone.bounds().await?;
         return Ok(Start::Gap(Gap::new(GapReason::Malformed, requested, request.on_gap, &bounds)));
     };
-    if fanout.covers(cursor) {
-        return Ok(Start::Resumed(cursor));
+    if !in_snapshot && shared.fanout.covers(after) {
+        return Ok(Start::Resumed(after.into()));
     }
-    let bounds = bounds_for(cursor, backbone).await?;
-    Ok(match GapReason::after(cursor, &bounds) {
-        None => Start::Resumed(cursor),
+    let bounds = bounds_for(after, backbone).await?;
+    let snapshot_until = in_snapshot.then(|| bounds.head());
+    Ok(match GapReason::after(after, &bounds) {
+        None => Start::Resumed(Place { after, snapshot_until }),
+        // Of what has left retention nothing is the last of its topic that is retained.
+        Some(GapReason::Expired) if in_snapshot => Start::Resumed(Place { after, snapshot_until }),
         Some(reason) => Start::Gap(Gap::new(reason, requested, request.on_gap, &bounds)),
     })
+}
+
+/// Where a subscription begins that has no cursor.
+async fn begin(request: &SubscribeRequest, shared: &Shared) -> Result<Place, ReadError> {
+    let backbone = &*shared.backbone;
+    Ok(match request.from {
+        From::Now => match shared.near_head() {
+            Some(head) => head.into(),
+            None => backbone.bounds().await?.head().into(),
+        },
+        From::Earliest => backbone.bounds().await?.start().into(),
+        From::Latest => {
+            let bounds = backbone.bounds().await?;
+            Place { after: bounds.start(), snapshot_until: Some(bounds.head()) }
+        }
+        From::Last(events) => last::find(&request.interest, events.into(), shared).await?.into(),
+        From::Since(time) => moment(time, shared).await?.into(),
+    })
+}
+
+/// The place of a moment: looked up in the log, so under a permit.
+async fn moment(time: UnixMillis, shared: &Shared) -> Result<Cursor, ReadError> {
+    // The semaphore is never closed.
+    let _permit = shared.replays.acquire().await.ok();
+    shared.backbone.cursor_at(time).await
 }
 
 /// The bounds by which a cursor is judged.

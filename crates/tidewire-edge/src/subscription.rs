@@ -3,18 +3,17 @@
 //! First connect, resume, a slow reader and an interruption are the same two arms of one loop:
 //! join the live events where they are near, or take a page: from memory, or else from the log.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use rand::RngExt as _;
-use tidewire_core::{Backbone, Bounds, Cursor, Interest, Page, PageLimit, ReadError, UnixMillis};
+use tidewire_core::{Backbone, Cursor, Page, ReadError, ResumePoint, UnixMillis};
 use tokio::{
     sync::Semaphore,
     task::yield_now,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::debug;
 
 use crate::{
     Config, SubscribeRequest,
@@ -22,15 +21,14 @@ use crate::{
     feed::{Batch, Behind, FeedKey},
     follow::TailHealth,
     frame::{self, Hello},
-    gap::{Gap, GapReason},
+    gap::Gap,
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
+    reading::{Found, Wanted, find},
     request::OnGap,
-    start::{self, Start},
+    start::{self, Place, Start},
     window::Recent,
 };
 
-/// What one page read from the log may hold: with its fields, about what is handed out together.
-const PAGE: PageLimit = PageLimit { events: 256, bytes: 24 * 1024 };
 /// Bytes of frames that are handed out together, unless one alone is longer: what a subscription
 /// holds while they are sent.
 const HANDED_OUT_BYTES_MAX: usize = 32 * 1024;
@@ -38,9 +36,6 @@ const HANDED_OUT_BYTES_MAX: usize = 32 * 1024;
 const CURSOR_INTERVAL: Duration = Duration::from_secs(15);
 /// The share of the heartbeat's interval, in percent, that may be taken off at random.
 const HEARTBEAT_JITTER_PERCENT: u32 = 20;
-/// Milliseconds before a page is asked for again where the last try gave nothing; each
-/// subscription draws its own.
-const READ_AGAIN_MILLISECONDS: RangeInclusive<u64> = 250..=1_000;
 
 /// What all subscriptions of an edge share.
 pub(crate) struct Shared {
@@ -54,6 +49,14 @@ pub(crate) struct Shared {
     pub(crate) ending: CancellationToken,
 }
 
+impl Shared {
+    /// The log's head but for a moment's delay, where this edge knows it: while the tail catches up,
+    /// its head is the past.
+    pub(crate) fn near_head(&self) -> Option<Cursor> {
+        if self.health.is_following() { self.fanout.head() } else { None }
+    }
+}
+
 /// One client's way through the log. It yields bytes to send; how they reach a socket is not its
 /// matter. Nothing is read for a client that does not take what it has been given.
 pub struct Subscription {
@@ -64,6 +67,8 @@ pub struct Subscription {
     heartbeat_interval: Duration,
     /// Everything wanted up to here has been handed out.
     cursor: Cursor,
+    /// How far the snapshot that is being handed out goes, at least; `None` outside of one.
+    snapshot_until: Option<Cursor>,
     /// The place among the live events; `None` while pages are read from the log.
     live: Option<Live>,
     /// The page that is being read, or waits for its turn.
@@ -72,8 +77,8 @@ pub struct Subscription {
     opening: Option<Bytes>,
     /// When a heartbeat is due.
     quiet_until: Instant,
-    /// The last cursor that the client got, and when.
-    told: (Cursor, Instant),
+    /// The last point that the client got, and when.
+    told: (ResumePoint, Instant),
     closed_because: ClosedBecause,
 }
 
@@ -83,8 +88,10 @@ impl Subscription {
         shared: Arc<Shared>,
         request: SubscribeRequest,
     ) -> Result<(Self, Start), ReadError> {
-        let start =
-            start::find(&request, &shared.fanout, &shared.health, &*shared.backbone).await?;
+        let start = start::find(&request, &shared).await?;
+        if let Start::Live(_) = start {
+            metrics::count_start(request.from);
+        }
         Ok((Self::new(shared, request, &start), start))
     }
 
@@ -92,6 +99,7 @@ impl Subscription {
     fn new(shared: Arc<Shared>, request: SubscribeRequest, start: &Start) -> Self {
         let heartbeat_interval = request.heartbeat.unwrap_or(shared.config.heartbeat_interval);
         let now = Instant::now();
+        let Place { after: cursor, snapshot_until } = start.place();
         metrics::count_opened(start.as_str());
         let mut subscription = Self {
             shared,
@@ -99,13 +107,14 @@ impl Subscription {
             on_gap: request.on_gap,
             control: request.control,
             heartbeat_interval,
-            cursor: start.cursor(),
+            cursor,
+            snapshot_until,
             live: None,
             reading: None,
             is_replaying: false,
             opening: None,
             quiet_until: now,
-            told: (start.cursor(), now),
+            told: (start.place().point(), now),
             closed_because: ClosedBecause::Client,
         };
         subscription.opening = Some(subscription.open(start));
@@ -157,6 +166,9 @@ impl Subscription {
                     }
                     () = sleep_until(self.quiet_until) => return self.keep_alive(),
                 }
+            } else if self.snapshot_until.is_some() {
+                self.begin_replay(ReplayBecause::Snapshot);
+                self.reading = Some(self.read());
             } else {
                 match self.shared.fanout.attach(&self.key, self.cursor) {
                     Attached::Joined(live) => {
@@ -186,35 +198,74 @@ impl Subscription {
 
     fn take(&mut self, batch: Batch) -> Bytes {
         self.shared.sent.count_events(batch.events);
-        self.tell(batch.cursor);
+        self.tell(batch.cursor.into());
         batch.bytes
     }
 
     /// One page from the log, once there is a permit for it. It is a task of its own, since a
     /// client whose socket is full is not asked for more: its read would hold the permit and wait.
     fn read(&self) -> AbortOnDropHandle<Found> {
-        let (interest, cursor) = (self.key.interest.clone(), self.cursor);
-        AbortOnDropHandle::new(tokio::spawn(find(Arc::clone(&self.shared), interest, cursor)))
+        let wanted = Wanted {
+            interest: self.key.interest.clone(),
+            after: self.cursor,
+            snapshot_until: self.snapshot_until,
+        };
+        AbortOnDropHandle::new(tokio::spawn(find(Arc::clone(&self.shared), wanted)))
     }
 
     fn take_found(&mut self, found: Found) -> Option<Bytes> {
         match found {
-            Found::Page(page) => {
-                let envelope = self.key.envelope;
-                let frames = page.events.iter();
-                let frames = frames.map(|event| (event.cursor, frame::event(event, envelope)));
-                self.hand_out(frames, page.next)
-            }
+            Found::Page(page) => match self.snapshot_until {
+                Some(until) => self.take_snapshot(&page, until),
+                None => {
+                    let envelope = self.key.envelope;
+                    let frames = page.events.iter();
+                    let frames =
+                        frames.map(|event| (event.cursor.into(), frame::event(event, envelope)));
+                    self.hand_out(frames, page.next)
+                }
+            },
             Found::Gone(reason, bounds) => {
                 // The client's own cursor: it has not heard of pages that held nothing for it.
                 let requested = self.told.0.to_string();
                 let gap = Gap::new(reason, &requested, self.on_gap, &bounds);
                 metrics::count_gap(reason);
-                self.tell(gap.resumed_from);
+                self.snapshot_until = None;
+                self.tell(gap.resumed_from.into());
                 Some(frame::gap(&gap))
             }
             Found::Nothing => None,
         }
+    }
+
+    /// A page of the snapshot. It is over where a page reaches the head at which it began: up to that
+    /// page's end each topic's last event has been handed out, and all that stands behind comes as
+    /// it does to everybody. Its last frame says so, so that whoever resumes behind it is not given
+    /// a snapshot again.
+    fn take_snapshot(&mut self, page: &Page, until: Cursor) -> Option<Bytes> {
+        let envelope = self.key.envelope;
+        let ends = page.next >= until;
+        let last = page.events.last().map(|event| event.cursor).filter(|_| ends);
+        let frames = page.events.iter().map(|event| {
+            let in_snapshot = last != Some(event.cursor);
+            let point = ResumePoint { after: event.cursor, in_snapshot };
+            (point, frame::event_at(point, event, envelope))
+        });
+        let bytes = self.hand_out(frames, page.next);
+        let is_over = ends && self.cursor == page.next;
+        if !is_over {
+            return bytes;
+        }
+        self.snapshot_until = None;
+        if bytes.is_some() && !self.control {
+            return bytes;
+        }
+        self.tell(page.next.into());
+        let end = frame::cursor(page.next);
+        Some(match bytes {
+            Some(bytes) => [bytes, end].concat().into(),
+            None => end,
+        })
     }
 
     /// What is wanted of the window's next events.
@@ -226,7 +277,7 @@ impl Subscription {
             .iter()
             .filter(|entry| entry.event().expires() > now && interest.wants(entry.topic()));
         self.hand_out(
-            wanted.map(|entry| (entry.cursor(), entry.bytes_apart(envelope))),
+            wanted.map(|entry| (entry.cursor().into(), entry.bytes_apart(envelope))),
             recent.next,
         )
     }
@@ -235,19 +286,19 @@ impl Subscription {
     /// looked up again when these have left.
     fn hand_out(
         &mut self,
-        frames: impl Iterator<Item = (Cursor, Bytes)>,
+        frames: impl Iterator<Item = (ResumePoint, Bytes)>,
         next: Cursor,
     ) -> Option<Bytes> {
         let mut taken: Vec<Bytes> = Vec::new();
         let (mut length, mut reached) = (0, next);
-        for (cursor, frame) in frames {
+        for (point, frame) in frames {
             if !taken.is_empty() && length + frame.len() > HANDED_OUT_BYTES_MAX {
                 reached = self.cursor;
                 break;
             }
             length += frame.len();
             taken.push(frame);
-            self.tell(cursor);
+            self.tell(point);
         }
         self.cursor = reached;
         self.shared.sent.count_events(taken.len());
@@ -272,7 +323,7 @@ impl Subscription {
                 resume: start.as_str(),
                 heartbeat_seconds: self.heartbeat_interval.as_secs(),
             };
-            let frame = frame::hello(start.cursor(), retry(&self.shared.config), &hello);
+            let frame = frame::hello(start.place().point(), retry(&self.shared.config), &hello);
             opening.extend_from_slice(&frame);
         }
         // Something leaves at once in any case: a proxy may hold the head back until then.
@@ -287,8 +338,9 @@ impl Subscription {
             if let Some(head) = self.live.as_mut().and_then(Live::catch_up) {
                 self.cursor = head;
             }
-            if self.control && self.cursor != told {
-                self.tell(self.cursor);
+            // A snapshot's end is told by a cursor, so nothing before it is.
+            if self.control && self.snapshot_until.is_none() && told != self.cursor.into() {
+                self.tell(self.cursor.into());
                 return frame::cursor(self.cursor);
             }
         }
@@ -301,10 +353,10 @@ impl Subscription {
         self.control.then(|| frame::retry("stopping", retry(&self.shared.config)))
     }
 
-    /// Notes that the client gets a cursor with what is handed out now.
-    fn tell(&mut self, cursor: Cursor) {
-        self.cursor = cursor;
-        self.told = (cursor, Instant::now());
+    /// Notes that the client gets a point with what is handed out now.
+    fn tell(&mut self, point: ResumePoint) {
+        self.cursor = point.after;
+        self.told = (point, Instant::now());
     }
 
     fn quiet_interval(&self) -> Duration {
@@ -317,41 +369,6 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         metrics::count_closed(self.closed_because);
     }
-}
-
-/// What reading from the log came to.
-enum Found {
-    Page(Page),
-    /// What comes next is gone.
-    Gone(GapReason, Bounds),
-    /// Nothing for now; some time has passed.
-    Nothing,
-}
-
-/// Reads a page under a permit, or finds out why there is none.
-async fn find(shared: Arc<Shared>, interest: Interest, cursor: Cursor) -> Found {
-    let page = {
-        // The semaphore is never closed.
-        let _permit = shared.replays.acquire().await.ok();
-        metrics::count_page_read();
-        shared.backbone.read(&interest, cursor, PAGE).await
-    };
-    match page {
-        // At the head of a log whose tail has not come here yet there is nothing to read.
-        Ok(page) if page.next != cursor => return Found::Page(page),
-        Ok(_) => {}
-        Err(error) => {
-            let bounds = shared.backbone.bounds().await.ok();
-            let gone = bounds.and_then(|bounds| Some((GapReason::after(cursor, &bounds)?, bounds)));
-            if let Some((reason, bounds)) = gone {
-                return Found::Gone(reason, bounds);
-            }
-            debug!(%error, "a page could not be read: trying again");
-        }
-    }
-    let delay = rand::rng().random_range(READ_AGAIN_MILLISECONDS);
-    sleep(Duration::from_millis(delay)).await;
-    Found::Nothing
 }
 
 /// A `retry` of its own for each connection, in milliseconds.

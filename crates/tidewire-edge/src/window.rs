@@ -14,8 +14,8 @@ use crate::{Envelope, by_topic::ByTopic, frame};
 /// holds them (600, measured with a full window), and its place among its topic's events, where
 /// each has a topic of its own. So tiny events are bounded too.
 const ENTRY_BYTES: usize = 720;
-/// Events that are handed out at once to one who is far behind.
-const RECENT_MAX: usize = 1_024;
+/// Events that are handed out at once to one who is far behind, or looks back.
+pub(crate) const RECENT_MAX: usize = 1_024;
 /// The same, where only wanted ones are: this many of each topic have to be put in order.
 const RECENT_WANTED_MAX: usize = 256;
 
@@ -185,6 +185,11 @@ impl Window {
             _ => self.head,
         };
         Recent { entries, next }
+    }
+
+    /// The events up to a place, oldest first.
+    pub(crate) fn until(&self, place: Sequence) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        self.entries.range(..self.index_after(place)).map(|(entry, _)| entry)
     }
 
     fn index_after(&self, place: Sequence) -> usize {

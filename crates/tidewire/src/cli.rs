@@ -3,6 +3,7 @@
 use std::{ffi::OsString, num::NonZeroU64, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidewire_client::Start;
 use tidewire_core::Cursor;
 
 use crate::settings::{
@@ -193,8 +194,10 @@ pub(crate) struct SubscribeArgs {
     #[arg(long, required = true, value_name = "FILTER")]
     pub(crate) topic: Vec<String>,
 
-    /// Where to start.
-    #[arg(long, value_enum, default_value_t = Start::Now)]
+    /// Where to start: `now`, with what is published from now on; `earliest`, with the oldest event
+    /// kept; `latest`, with the last event of every topic; `last:N`, with the last N events, 1 to
+    /// 1,000; or a time such as 2026-01-31T12:00:00Z, with the events since.
+    #[arg(long, value_name = "START", default_value = "now")]
     pub(crate) from: Start,
 
     /// Resume after this cursor, which an event or a receipt has told; beats --from.
@@ -225,16 +228,9 @@ const SUBSCRIBE_EXAMPLES: &str = "\
 Examples:
   tidewire subscribe --topic 'orders.>'
   tidewire subscribe --topic orders.eu.42 --from earliest --count 10 --json
+  tidewire subscribe --topic 'prices.>' --from latest
+  tidewire subscribe --topic 'orders.>' --from last:20
   tidewire subscribe --topic '>' --last-event-id 5f3a91c2-10482";
-
-/// Where a subscription without a cursor starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Start {
-    /// With what is published from now on
-    Now,
-    /// With the oldest event kept
-    Earliest,
-}
 
 /// Where a subscription goes on after a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -7,11 +7,11 @@ use std::{
 
 use anyhow::Context;
 use serde_json::json;
-use tidewire_client::{Envelope, Item, OnGap, Resume, Start, Subscriber, TopicFilter};
+use tidewire_client::{Envelope, Item, OnGap, Resume, Subscriber, TopicFilter};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{self, AfterGap, SubscribeArgs},
+    cli::{AfterGap, SubscribeArgs},
     cloud_event, output,
     signals::Signals,
 };
@@ -35,10 +35,7 @@ fn subscriber(args: &SubscribeArgs) -> anyhow::Result<Subscriber> {
     let builder = Subscriber::builder(args.url.as_str())
         .filters(filters.collect::<Result<Vec<_>, _>>()?)
         .envelope(Envelope::CloudEvents)
-        .from(match args.from {
-            cli::Start::Now => Start::Now,
-            cli::Start::Earliest => Start::Earliest,
-        })
+        .from(args.from.clone())
         .on_gap(match args.on_gap {
             AfterGap::Earliest => OnGap::Earliest,
             AfterGap::Now => OnGap::Now,

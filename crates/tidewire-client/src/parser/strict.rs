@@ -1,6 +1,6 @@
 //! What Tidewire promises to write, checked line by line: section 4.1 of the protocol.
 
-use tidewire_core::{Cursor, EventType};
+use tidewire_core::{EventType, ResumePoint};
 
 use crate::parser::{ParseError, split_field};
 
@@ -83,7 +83,7 @@ impl Strict {
         if std::mem::replace(&mut self.frame.id, true) {
             return self.broken("is a second id field");
         }
-        if value.parse::<Cursor>().is_err() {
+        if value.parse::<ResumePoint>().is_err() {
             return self.broken("is an id that is no cursor");
         }
         Ok(())

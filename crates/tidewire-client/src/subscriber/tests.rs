@@ -261,6 +261,28 @@ async fn a_cut_in_the_middle_of_a_frame_repeats_that_frame_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_was_cut_is_gone_on_with() {
+    let in_snapshot = |text: String, sequence: u64| {
+        text.replace(&format!("id: {}\n", at(sequence)), &format!("id: {}~\n", at(sequence)))
+    };
+    let begun = in_snapshot(hello(1, "live"), 1) + &in_snapshot(event_text(2), 2);
+    let goes_on = in_snapshot(hello(2, "resumed"), 2) + &event_text(5);
+    let hub = ScriptedHub::start([
+        stream(&begun),
+        stream(&goes_on),
+        stream(&(hello(5, "resumed"))).then(Step::Stall),
+    ])
+    .await;
+    let mut subscriber = hub.subscriber();
+    let items = take(&mut subscriber, 7).await;
+    assert_eq!(items[..2], [connected(1, Resume::Live), event(2)]);
+    assert_eq!(items[3..5], [connected(2, Resume::Resumed), event(5)]);
+    assert_eq!(subscriber.cursor(), Some(at(5)));
+    let in_snapshot = Some(format!("{}~", at(2)));
+    assert_eq!(hub.last_event_ids(), [None, in_snapshot, id(5)]);
+}
+
+#[tokio::test]
 async fn a_whole_frame_but_for_its_blank_line_does_not_count() {
     let nearly = event_text(2).strip_suffix('\n').unwrap().to_owned();
     let hub = ScriptedHub::start([

@@ -1,6 +1,8 @@
 //! The subscription loop against a model of the log, in simulated time.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 
+mod at_rest;
 mod model;
 mod schedules;
+mod starts;
 mod timing;

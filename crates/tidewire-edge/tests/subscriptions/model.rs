@@ -1,6 +1,9 @@
 //! A model of the log: in memory, with faults and delays that a test chooses.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use futures_util::stream;
@@ -9,6 +12,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tidewire_core::{
     Backbone, Bounds, Cursor, Epoch, Event, EventData, EventStream, Interest, NewEvent, Page,
     PageLimit, PublishError, ReadError, Receipt, Sequence, Topic, Ttl, UnixMillis,
+    limits::EVENT_BYTES_MAX,
 };
 use tokio::sync::watch;
 
@@ -30,6 +34,10 @@ pub(crate) struct State {
     released: Sequence,
     breaks: u64,
     settled: bool,
+    /// How many pages of events were asked for.
+    pub(crate) reads: usize,
+    /// The time of the newest event of any epoch.
+    pub(crate) time: UnixMillis,
     /// Every event of every epoch.
     pub(crate) truth: HashMap<Epoch, Vec<Event>>,
     /// The oldest event that was retained when an epoch ended.
@@ -39,6 +47,11 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn head(&self) -> Cursor {
         Cursor::new(self.epoch, Sequence(self.events.len() as u64))
+    }
+
+    /// The last cursor of an epoch.
+    pub(crate) fn end_of(&self, epoch: Epoch) -> Cursor {
+        Cursor::new(epoch, Sequence(self.truth[&epoch].len() as u64))
     }
 
     fn bounds(&self) -> Bounds {
@@ -67,6 +80,8 @@ impl ModelLog {
             released: Sequence::ZERO,
             breaks: 0,
             settled: false,
+            reads: 0,
+            time: UnixMillis(0),
             truth: HashMap::from([(epoch, Vec::new())]),
             lost: HashMap::new(),
         };
@@ -84,8 +99,10 @@ impl ModelLog {
             let cursor = Cursor::new(state.epoch, state.head().sequence.next());
             let topic = Topic::parse(TOPICS[random.random_range(0..TOPICS.len())]).unwrap();
             let data = format!("{cursor} {topic}{}", ".".repeat(padding));
-            let data = EventData::parse(data, 1_000).unwrap();
-            let event = NewEvent::new(topic, data).stored(cursor, UnixMillis(0));
+            let data = EventData::parse(data, EVENT_BYTES_MAX).unwrap();
+            // Some come in the same moment.
+            state.time.0 += random.random_range(0..3);
+            let event = NewEvent::new(topic, data).stored(cursor, state.time);
             state.events.push(event.clone());
             state.truth.get_mut(&cursor.epoch).unwrap().push(event);
         }
@@ -109,6 +126,12 @@ impl ModelLog {
         let head = state.head().sequence;
         let some = Sequence(random.random_range(state.released.0..=head.0));
         state.released = if random.random() { head } else { some };
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Lets tails see so many.
+    pub(crate) fn release_to(&self, events: u64) {
+        self.lock().released = Sequence(events);
         self.changed.send_modify(|n| *n += 1);
     }
 
@@ -159,6 +182,7 @@ impl Backbone for ModelLog {
     ) -> Result<Page, ReadError> {
         tokio::task::yield_now().await;
         let mut state = self.lock();
+        state.reads += 1;
         state.failing()?;
         let scanned = state.random.random_range(1..12);
         let most = state.random.random_range(1..5).min(limit.events);
@@ -175,8 +199,37 @@ impl Backbone for ModelLog {
         Ok(page)
     }
 
-    async fn latest(&self, _: &Interest, _: Cursor, _: PageLimit) -> Result<Page, ReadError> {
-        unreachable!("not asked for by these schedules")
+    async fn latest(
+        &self,
+        interest: &Interest,
+        after: Cursor,
+        limit: PageLimit,
+    ) -> Result<Page, ReadError> {
+        tokio::task::yield_now().await;
+        let mut state = self.lock();
+        state.failing()?;
+        let bounds = state.bounds();
+        match bounds.check(after) {
+            Ok(()) | Err(ReadError::Expired { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let most = state.random.random_range(1..5).min(limit.events);
+        let oldest = bounds.oldest.max(after.sequence.next());
+        let retained = &state.events[usize::try_from(oldest.0 - 1).unwrap()..];
+        let mut topics = HashSet::new();
+        let newest_first = retained.iter().rev();
+        let mut last: Vec<_> = newest_first
+            .filter(|event| {
+                interest.wants(&event.event.topic) && topics.insert(event.event.topic.clone())
+            })
+            .cloned()
+            .collect();
+        last.reverse();
+        let is_cut = last.len() > most;
+        last.truncate(most);
+        let next =
+            last.last().filter(|_| is_cut).map_or_else(|| bounds.head(), |event| event.cursor);
+        Ok(Page { events: last, next })
     }
 
     async fn tail(&self, after: Cursor) -> Result<EventStream, ReadError> {
@@ -206,8 +259,14 @@ impl Backbone for ModelLog {
         Ok(state.bounds())
     }
 
-    async fn cursor_at(&self, _: UnixMillis) -> Result<Cursor, ReadError> {
-        unreachable!("not asked for by these schedules")
+    async fn cursor_at(&self, time: UnixMillis) -> Result<Cursor, ReadError> {
+        tokio::task::yield_now().await;
+        let mut state = self.lock();
+        state.failing()?;
+        let bounds = state.bounds();
+        let earlier = state.events.partition_point(|event| event.time < time) as u64;
+        let sequence = Sequence(earlier).max(bounds.start().sequence);
+        Ok(Cursor::new(bounds.epoch, sequence))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The subscription loop under random schedules: publishing, a tail that lags and breaks, small
-//! windows, slow readers, disconnects, expiry, other epochs; in simulated time, by seed.
+//! windows, slow readers, disconnects, expiry, other epochs, every starting point; in simulated time,
+//! by seed.
 //!
 //! A checker that knows the whole log follows every subscriber: each frame must be the next wanted
 //! event after what it has seen, or a gap that is true.
@@ -7,23 +8,33 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tidewire_core::{Backbone, Cursor, Interest, TopicFilter};
+use tidewire_core::{
+    Backbone, Cursor, Epoch, Event, Interest, ResumePoint, Sequence, TopicFilter, UnixMillis,
+};
 use tidewire_edge::{Config, Edge, From, OnGap, SubscribeRequest, Subscription};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::model::{ModelLog, State};
+use super::{
+    model::{ModelLog, State},
+    starts,
+};
 
 const SEEDS: u64 = 10_000;
 const STEPS: usize = 120;
 /// Simulated time that one schedule takes at the very most.
 const STORY_MAX: Duration = Duration::from_secs(1_000_000);
+/// Rounds in which a client that was never told where it is hears nothing before it believes that
+/// nothing is to come.
+const SILENCES_MAX: usize = 20;
 const FILTERS: [&[&str]; 6] = [&["a"], &["b", "c.*"], &[">"], &["c.>"], &["d", "a"], &["quiet"]];
 
 #[test]
 fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
     let mut delivered = 0;
     let mut gaps = 0;
+    let mut passed_over = 0;
+    let mut cut_snapshots = 0;
     for seed in 0..SEEDS {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -37,15 +48,27 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
         let tally = outcome.unwrap_or_else(|_| panic!("seed {seed} fails"));
         delivered += tally.delivered;
         gaps += tally.gaps;
+        passed_over += tally.passed_over;
+        cut_snapshots += tally.cut_snapshots;
     }
-    println!("{SEEDS} schedules, {delivered} deliveries, {gaps} gaps");
-    assert!(delivered > SEEDS * 50 && gaps > SEEDS / 10, "the schedules do what they are for");
+    println!(
+        "{SEEDS} schedules, {delivered} deliveries, {gaps} gaps, {passed_over} passed over by snapshots"
+    );
+    let did_its_work = delivered > SEEDS * 50
+        && gaps > SEEDS / 10
+        && passed_over > SEEDS
+        && cut_snapshots > SEEDS / 10;
+    assert!(did_its_work, "the schedules do what they are for");
 }
 
 #[derive(Default)]
 struct Tally {
     delivered: u64,
     gaps: u64,
+    /// Wanted events that a snapshot left out, since later ones of their topics come.
+    passed_over: u64,
+    /// Times a client was cut off within a snapshot, and came back.
+    cut_snapshots: u64,
 }
 
 /// One schedule.
@@ -69,6 +92,8 @@ async fn run(seed: u64) -> Tally {
     for _ in 0..STEPS {
         match random.random_range(0..100) {
             0..3 if bursts => log.publish(300, 400, &mut random),
+            // Few of these are handed out together.
+            3..4 => log.publish(random.random_range(1..8), 12_000, &mut random),
             0..30 => log.publish(random.random_range(1..8), 0, &mut random),
             30..50 => log.release(&mut random),
             50..52 => log.expire(&mut random),
@@ -86,12 +111,20 @@ async fn run(seed: u64) -> Tally {
     let mut tally = Tally::default();
     for reader in &mut readers {
         reader.drain(&edge, &log).await;
-        tally.delivered += reader.delivered;
-        tally.gaps += reader.gaps;
+        tally.add(&reader.tally);
     }
     ending.cancel();
     edge.stopped().await;
     tally
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.gaps += other.gaps;
+        self.passed_over += other.passed_over;
+        self.cut_snapshots += other.cut_snapshots;
+    }
 }
 
 /// A subscriber, and the checker that follows it.
@@ -100,8 +133,13 @@ struct Reader {
     subscription: Option<Subscription>,
     /// Everything wanted up to here has been seen, or announced as lost.
     position: Option<Cursor>,
-    delivered: u64,
-    gaps: u64,
+    /// Whether up to there only each topic's last event was asked for.
+    in_snapshot: bool,
+    /// The last point of the last snapshot.
+    snapshot_over_at: Option<Cursor>,
+    /// The log's head when it last connected.
+    head_then: Cursor,
+    tally: Tally,
 }
 
 impl Reader {
@@ -109,14 +147,30 @@ impl Reader {
         let filters = FILTERS[random.random_range(0..FILTERS.len())];
         let filters = filters.iter().map(|filter| TopicFilter::parse(filter).unwrap());
         let mut request = SubscribeRequest::new(Interest::new(filters).unwrap());
-        request.from = if random.random() { From::Now } else { From::Earliest };
+        request.from = match random.random_range(0..6) {
+            0 => From::Now,
+            1 => From::Earliest,
+            2 | 3 => From::Latest,
+            4 => From::Last(random.random_range(1..20)),
+            _ => From::Since(UnixMillis(random.random_range(0..150))),
+        };
+        // Without hello and cursors a client knows where it is from the first event on.
+        request.control = random.random_range(0..4) > 0;
         request.on_gap = if random.random() { OnGap::Now } else { OnGap::Earliest };
-        Self { request, subscription: None, position: None, delivered: 0, gaps: 0 }
+        Self {
+            request,
+            subscription: None,
+            position: None,
+            in_snapshot: false,
+            snapshot_over_at: None,
+            head_then: Cursor::new(Epoch(0), Sequence::ZERO),
+            tally: Tally::default(),
+        }
     }
 
     async fn step(&mut self, edge: &Edge, log: &ModelLog, random: &mut StdRng) {
         if self.subscription.is_none() {
-            return self.connect(edge).await;
+            return self.connect(edge, log).await;
         }
         match random.random_range(0..10) {
             0 => self.subscription = None,
@@ -132,9 +186,27 @@ impl Reader {
         }
     }
 
-    async fn connect(&mut self, edge: &Edge) {
-        self.request.last_event_id = self.position.map(|cursor| cursor.to_string());
+    async fn connect(&mut self, edge: &Edge, log: &ModelLog) {
+        self.request.last_event_id = self.point().map(|point| point.to_string());
+        self.head_then = log.lock().head();
         self.subscription = edge.subscribe(self.request.clone()).await.ok();
+        self.tally.cut_snapshots += u64::from(self.in_snapshot);
+    }
+
+    /// Whether nothing is to come for a client whose cursor moves with events only.
+    fn has_all(&self, log: &ModelLog) -> bool {
+        let log = log.lock();
+        let Some(position) = self.position.filter(|_| !self.request.control) else { return false };
+        let is_missing = |event: &Event| {
+            event.cursor > position && self.request.interest.wants(&event.event.topic)
+        };
+        position.epoch == log.head().epoch && !log.truth[&position.epoch].iter().any(is_missing)
+    }
+
+    /// What a client would give back.
+    fn point(&self) -> Option<ResumePoint> {
+        let in_snapshot = self.in_snapshot;
+        self.position.map(|after| ResumePoint { after, in_snapshot })
     }
 
     /// Reads what is there, of which so many frames arrive; says whether anything was.
@@ -152,15 +224,20 @@ impl Reader {
 
     async fn drain(&mut self, edge: &Edge, log: &ModelLog) {
         let head = log.lock().head();
+        let mut silences = 0;
         for _ in 0..10_000 {
             if self.subscription.is_none() {
-                self.connect(edge).await;
+                self.connect(edge, log).await;
             }
             if !self.read_one(log, usize::MAX).await {
+                silences += 1;
+                if self.position.is_none() && !self.request.control && silences > SILENCES_MAX {
+                    return;
+                }
                 // A long silence: what is wanted has come, and the cursor frame catches up.
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
-            if self.position.is_some_and(|position| position == head) {
+            if self.point() == Some(head.into()) || self.has_all(log) {
                 return;
             }
         }
@@ -173,47 +250,90 @@ impl Reader {
         }
         let field =
             |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        let id: Cursor = field("id").expect("every frame has an id").parse().unwrap();
+        let id: ResumePoint = field("id").expect("every frame has an id").parse().unwrap();
         let log = log.lock();
         match field("event") {
             Some("tidewire.hello") => {
-                let position = *self.position.get_or_insert(id);
-                assert_eq!(id, position, "the hello resumes where the client is");
+                if self.position.is_none() {
+                    assert!(frame.contains("\"resume\":\"live\""), "{frame}");
+                    starts::check(&self.request, id, self.head_then, &log);
+                    (self.position, self.in_snapshot) = (Some(id.after), id.in_snapshot);
+                }
+                assert_eq!(Some(id), self.point(), "the hello resumes where the client is");
             }
-            Some("tidewire.gap") => self.check_gap(frame, id, &log),
+            Some("tidewire.gap") => {
+                assert!(!id.in_snapshot, "a snapshot does not go on after a gap");
+                self.check_gap(frame, id.after, &log);
+            }
+            Some("tidewire.cursor") if self.position.is_none() => self.position = Some(id.after),
             Some("tidewire.cursor") => self.check_step(id, &log, None),
             None => {
                 let said = field("data").unwrap();
+                if self.position.is_none() && !self.request.control {
+                    let before = id.after.sequence.previous();
+                    self.position = Some(Cursor::new(id.after.epoch, before));
+                    self.in_snapshot = self.request.from == From::Latest;
+                }
                 self.check_step(id, &log, Some(said));
-                self.delivered += 1;
+                self.tally.delivered += 1;
             }
             Some(other) => panic!("an event of type {other}"),
         }
     }
 
-    /// From the position to `id` lies no wanted event but, where one came, that one.
-    fn check_step(&mut self, id: Cursor, log: &State, said: Option<&str>) {
+    /// From the position to `id` lies no wanted event but, where one came, that one; and in a
+    /// snapshot those after which later ones of their topics come, or that are gone.
+    fn check_step(&mut self, id: ResumePoint, log: &State, said: Option<&str>) {
         let position = self.position.expect("the hello comes first");
-        assert!(id > position, "{id} comes after {position}");
+        let (id, in_snapshot) = (id.after, id.in_snapshot);
+        assert!(!in_snapshot || self.in_snapshot, "a snapshot that is over stays so");
+        // The end of a snapshot is told by a cursor, which may be its last event's.
+        let tells_end = said.is_none() && (self.in_snapshot || self.snapshot_over_at == Some(id));
+        assert!(id > position || (id == position && tells_end), "{id} comes after {position}");
         let interest = &self.request.interest;
         assert_eq!(id.epoch, position.epoch, "only a gap leads to another epoch");
         let place = |cursor: Cursor| usize::try_from(cursor.sequence.0).unwrap();
         let between = &log.truth[&id.epoch][place(position)..place(id)];
-        let mut wanted = between.iter().filter(|event| interest.wants(&event.event.topic));
+        let mut wanted: Vec<_> =
+            between.iter().filter(|event| interest.wants(&event.event.topic)).collect();
         if let Some(said) = said {
-            let first = wanted.next().expect("what comes is wanted");
-            assert_eq!(first.cursor, id, "nothing wanted is left out before {id}");
-            assert_eq!(first.event.data.as_bytes(), said.as_bytes());
+            let last = wanted.pop().expect("what comes is wanted");
+            assert_eq!(last.cursor, id, "what comes is wanted");
+            assert_eq!(last.event.data.as_bytes(), said.as_bytes());
+            if self.in_snapshot {
+                let later = starts::later_of_its_topic(last, log);
+                assert!(later.is_none_or(|later| later > self.head_then), "{later:?} is the last");
+            }
         }
-        assert_eq!(wanted.next(), None, "nothing wanted is passed over on the way to {id}");
-        self.position = Some(id);
+        if self.in_snapshot {
+            let may_be_left_out = |event: &&Event| {
+                let oldest = log.lost.get(&id.epoch).copied().unwrap_or(log.oldest);
+                let later = starts::later_of_its_topic(event, log);
+                event.cursor.sequence < oldest
+                    || later.is_some_and(|later| later > id || said.is_some() && later == id)
+            };
+            let left_out = wanted.iter().find(|event| !may_be_left_out(event));
+            assert_eq!(left_out, None, "a topic's last event is not passed over");
+            self.tally.passed_over += wanted.len() as u64;
+        } else {
+            assert_eq!(wanted, Vec::<&Event>::new(), "nothing is passed over on the way to {id}");
+        }
+        if self.in_snapshot && !in_snapshot {
+            self.snapshot_over_at = Some(id);
+        }
+        (self.position, self.in_snapshot) = (Some(id), in_snapshot);
     }
 
     fn check_gap(&mut self, frame: &str, id: Cursor, log: &State) {
-        let position = self.position.expect("a gap is told to who has a position");
-        assert!(frame.contains(&format!("\"requested\":\"{position}\"")), "{frame} {position}");
+        let Some(position) = self.position else {
+            assert!(!self.request.control, "a gap is told to who has a position");
+            self.position = Some(id);
+            return;
+        };
+        let point = self.point().expect("there is a position");
+        assert!(frame.contains(&format!("\"requested\":\"{point}\"")), "{frame} {point}");
         if position.epoch == id.epoch {
-            assert!(frame.contains("\"expired\""), "{frame}");
+            assert!(frame.contains("\"expired\"") && !self.in_snapshot, "{frame}");
             // The epoch may have ended since: what it had lost by then counts.
             let oldest = log.lost.get(&id.epoch).copied().unwrap_or(log.oldest);
             assert!(position.sequence.next() < oldest, "a gap only where something is gone");
@@ -222,7 +342,7 @@ impl Reader {
             assert!(frame.contains("\"epoch\""), "{frame}");
             assert!(log.truth.contains_key(&id.epoch));
         }
-        self.position = Some(id);
-        self.gaps += 1;
+        (self.position, self.in_snapshot) = (Some(id), false);
+        self.tally.gaps += 1;
     }
 }

@@ -17,6 +17,9 @@ async fn each_bad_request_has_its_exact_answer() {
     let long = format!("/v1/events?topic={}", "a".repeat(256));
     let deep = format!("/v1/events?topic={}", ["a"; 17].join("."));
     let many = format!("/v1/events?{}", "topic=a&".repeat(101));
+    let from = "is none of `now`, `earliest`, `latest`, `last:N` and a time as RFC 3339 has it, such \
+                as 2026-01-31T12:00:00Z";
+    let last = "has no number of events from 1 to 1000 in `last:N`";
     for (path, field, reason) in [
         ("/v1/events", "topic", "is missing: name at least one filter"),
         ("/v1/events?topics=a", "topic", "is missing: name at least one filter"),
@@ -38,7 +41,13 @@ async fn each_bad_request_has_its_exact_answer() {
         (&long, "topic", "has 256 bytes; at most 255 are allowed"),
         (&deep, "topic", "has 17 tokens; at most 16 are allowed"),
         (&many, "topic", "is given more than 100 times"),
-        ("/v1/events?topic=a&from=then", "from", "is neither `now` nor `earliest`"),
+        ("/v1/events?topic=a&from=then", "from", from),
+        ("/v1/events?topic=a&from=", "from", from),
+        ("/v1/events?topic=a&from=2026-02-30T00:00:00Z", "from", from),
+        ("/v1/events?topic=a&from=1700000000", "from", from),
+        ("/v1/events?topic=a&from=last:0", "from", last),
+        ("/v1/events?topic=a&from=last:1001", "from", last),
+        ("/v1/events?topic=a&from=last:", "from", last),
         ("/v1/events?topic=a&on_gap=x", "on_gap", "is neither `earliest` nor `now`"),
         ("/v1/events?topic=a&envelope=x", "envelope", "is neither `none` nor `cloudevents`"),
         ("/v1/events?topic=a&control=2", "control", "is neither `1` nor `0`"),

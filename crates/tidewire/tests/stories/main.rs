@@ -14,3 +14,4 @@ mod page;
 mod raw;
 mod resuming;
 mod slow_reader;
+mod starting;
