@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use axum::Router;
 use parking_lot::Mutex;
 use tidewire_core::{Backbone, ReadError};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     follow::{TailHealth, follow},
     http,
     metrics::Sent,
+    replays::Replays,
     server,
     subscription::Shared,
 };
@@ -39,7 +40,7 @@ impl Edge {
             config.window_events_max,
             ending.clone(),
         ));
-        let replays = Semaphore::new(config.replays_max);
+        let replays = Arc::new(Replays::new(Arc::clone(&backbone), config.replays_max));
         let shared = Arc::new(Shared {
             config,
             backbone,

@@ -147,9 +147,8 @@ impl Search<'_> {
             }
             self.reads_left -= 1;
             let page = {
-                // One for each page, so that a search stands in no other's way. The semaphore is
-                // never closed.
-                let _permit = self.shared.replays.acquire().await.ok();
+                // One for each page, so that a search stands in no other's way.
+                let _permit = self.shared.replays.permit().await;
                 metrics::count_page_read();
                 self.shared.backbone.read(self.interest, after, PAGE).await?
             };

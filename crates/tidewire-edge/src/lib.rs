@@ -19,6 +19,7 @@ pub mod metrics;
 mod page;
 mod problem;
 mod reading;
+mod replays;
 mod request;
 mod server;
 mod start;

@@ -79,6 +79,7 @@ fn begin_at_zero() {
         "tidewire_edge_bytes_sent_total",
         "tidewire_edge_heartbeats_total",
         "tidewire_edge_pages_read_total",
+        "tidewire_edge_pages_shared_total",
         "tidewire_edge_tail_interruptions_total",
         "tidewire_edge_last_searches_ended_early_total",
     ] {
@@ -184,6 +185,10 @@ pub(crate) fn count_replay(because: ReplayBecause) {
 
 pub(crate) fn count_page_read() {
     counter!("tidewire_edge_pages_read_total").increment(1);
+}
+
+pub(crate) fn count_page_shared() {
+    counter!("tidewire_edge_pages_shared_total").increment(1);
 }
 
 pub(crate) fn count_gap(reason: GapReason) {

@@ -116,8 +116,7 @@ async fn begin(request: &SubscribeRequest, shared: &Shared) -> Result<Place, Rea
 
 /// The place of a moment: looked up in the log, so under a permit.
 async fn moment(time: UnixMillis, shared: &Shared) -> Result<Cursor, ReadError> {
-    // The semaphore is never closed.
-    let _permit = shared.replays.acquire().await.ok();
+    let _permit = shared.replays.permit().await;
     shared.backbone.cursor_at(time).await
 }
 

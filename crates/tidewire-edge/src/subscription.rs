@@ -9,7 +9,6 @@ use bytes::{Bytes, BytesMut};
 use rand::RngExt as _;
 use tidewire_core::{Backbone, Cursor, Page, ReadError, ResumePoint, UnixMillis};
 use tokio::{
-    sync::Semaphore,
     task::yield_now,
     time::{Instant, sleep_until},
 };
@@ -23,7 +22,8 @@ use crate::{
     frame::{self, Hello},
     gap::Gap,
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
-    reading::{Found, Wanted, find},
+    reading::{Found, find},
+    replays::{Replays, Wanted},
     request::OnGap,
     start::{self, Place, Start},
     window::Recent,
@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) health: Arc<TailHealth>,
     pub(crate) sent: Sent,
-    pub(crate) replays: Semaphore,
+    pub(crate) replays: Arc<Replays>,
     /// Cancelled when every subscription shall end.
     pub(crate) ending: CancellationToken,
 }
@@ -208,9 +208,10 @@ impl Subscription {
         let wanted = Wanted {
             interest: self.key.interest.clone(),
             after: self.cursor,
-            snapshot_until: self.snapshot_until,
+            is_snapshot: self.snapshot_until.is_some(),
         };
-        AbortOnDropHandle::new(tokio::spawn(find(Arc::clone(&self.shared), wanted)))
+        let shared = Arc::clone(&self.shared);
+        AbortOnDropHandle::new(tokio::spawn(find(shared, wanted, self.snapshot_until)))
     }
 
     fn take_found(&mut self, found: Found) -> Option<Bytes> {

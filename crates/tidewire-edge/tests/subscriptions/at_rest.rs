@@ -213,3 +213,23 @@ async fn a_cursor_beats_every_starting_point() {
         assert_eq!(events(&frames(&mut subscription).await), wanted[21..], "{from:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_who_come_back_to_one_place_at_once_cause_the_reads_of_one() {
+    const CLIENTS: usize = 200;
+    let story = Story::begin(1_000, 5).await;
+    story.log.lock().read_takes = Duration::from_millis(1);
+    let before = story.log.lock().reads;
+    frames(&mut story.subscribe("a", From::Earliest).await).await;
+    let reads_of_one = story.log.lock().reads - before;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(story.subscribe("a", From::Earliest).await);
+    }
+    let seen = futures_util::future::join_all(clients.iter_mut().map(frames)).await;
+    let wanted = cursors(&story.wanted("a"));
+    assert!(seen.iter().all(|frames| events(frames) == wanted));
+    let reads_of_all = story.log.lock().reads - before - reads_of_one;
+    // How much the model reads at once is drawn by lot, so no two ways through it are alike.
+    assert!(reads_of_all < 3 * reads_of_one, "{reads_of_all}, and of one alone {reads_of_one}");
+}

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -36,6 +37,8 @@ pub(crate) struct State {
     settled: bool,
     /// How many pages of events were asked for.
     pub(crate) reads: usize,
+    /// How long reading a page of events takes.
+    pub(crate) read_takes: Duration,
     /// The time of the newest event of any epoch.
     pub(crate) time: UnixMillis,
     /// Every event of every epoch.
@@ -81,6 +84,7 @@ impl ModelLog {
             breaks: 0,
             settled: false,
             reads: 0,
+            read_takes: Duration::ZERO,
             time: UnixMillis(0),
             truth: HashMap::from([(epoch, Vec::new())]),
             lost: HashMap::new(),
@@ -181,6 +185,10 @@ impl Backbone for ModelLog {
         limit: PageLimit,
     ) -> Result<Page, ReadError> {
         tokio::task::yield_now().await;
+        let takes = self.lock().read_takes;
+        if !takes.is_zero() {
+            tokio::time::sleep(takes).await;
+        }
         let mut state = self.lock();
         state.reads += 1;
         state.failing()?;
