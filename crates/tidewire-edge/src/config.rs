@@ -4,6 +4,8 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use http::HeaderValue;
 
+use crate::Tls;
+
 /// How an edge behaves; `Default` is right for most.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -24,10 +26,26 @@ pub struct Config {
     /// takes for a reason to try again. Each is an open file, and the log needs some too.
     pub connections_max: usize,
     /// How long a subscriber's kernel may leave sent bytes unacknowledged, or its window closed,
-    /// before its connection is let go.
+    /// before its connection is let go; and how long an HTTP/2 stream may take nothing before it
+    /// is, and its connection goes on.
     pub write_timeout: Duration,
-    /// How long a client may take to send the head of a request.
+    /// How long a client may take to send the head of a request, the first one of a connection
+    /// included, whatever it speaks.
     pub header_timeout: Duration,
+    /// What makes the port speak TLS; none where a proxy does, or nobody need.
+    pub tls: Option<Tls>,
+    /// How long a client may take to shake hands.
+    pub handshake_timeout: Duration,
+    /// How often the certificate's files are looked at. A change is taken when it has stood still
+    /// for one look.
+    pub certificate_look_interval: Duration,
+    /// Requests that one HTTP/2 connection may have open at once. A browser has one connection for
+    /// all its tabs, and each stream of each of them stays open.
+    pub http2_streams_max: u32,
+    /// Silence after which an HTTP/2 client is asked whether it is there …
+    pub http2_ping_interval: Duration,
+    /// … and for so long it may owe the answer before its connection is closed.
+    pub http2_ping_timeout: Duration,
     /// Origins whose pages may read streams; none by default.
     pub cors_origins: Vec<HeaderValue>,
     /// Whether the demonstration page is served at `/`.
@@ -46,6 +64,12 @@ impl Default for Config {
             connections_max: 100_000,
             write_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
+            tls: None,
+            handshake_timeout: Duration::from_secs(5),
+            certificate_look_interval: Duration::from_secs(5),
+            http2_streams_max: 256,
+            http2_ping_interval: Duration::from_secs(10),
+            http2_ping_timeout: Duration::from_secs(5),
             cors_origins: Vec::new(),
             page: false,
         }

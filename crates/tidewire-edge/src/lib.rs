@@ -4,7 +4,9 @@
 //! subscription is a position in it. See `docs/architecture.md` for how the parts meet.
 
 mod by_topic;
+mod complaints;
 mod config;
+mod connection;
 mod edge;
 mod envelope;
 mod fanout;
@@ -23,7 +25,9 @@ mod replays;
 mod request;
 mod server;
 mod start;
+mod stream;
 mod subscription;
+mod tls;
 mod window;
 
 pub use config::Config;
@@ -33,3 +37,4 @@ pub use from::From;
 pub use gap::Gap;
 pub use request::{OnGap, SubscribeRequest};
 pub use subscription::Subscription;
+pub use tls::{Tls, TlsError, TlsFiles};

@@ -15,6 +15,11 @@ pub fn describe() {
         describe_gauge!(name, Unit::Count, help);
     }
     describe_gauge!("tidewire_edge_window_bytes", Unit::Bytes, "Bytes counted for the window");
+    describe_gauge!(
+        "tidewire_edge_tls_certificate_expiry_seconds",
+        Unit::Seconds,
+        "Unix time at which the TLS certificate in use ends; there with TLS only"
+    );
     let counters = [
         ("tidewire_edge_connections_opened_total", "Subscriptions begun, by how they began"),
         ("tidewire_edge_connections_closed_total", "Subscriptions ended, by reason"),
@@ -39,11 +44,16 @@ pub fn describe() {
         (
             "tidewire_edge_connections_refused_total",
             "Connections or subscriptions that were not served: the hub is full, out of open files, or \
-             its log does not answer",
+             its log does not answer; TLS was not agreed on, or nothing asked for, in time",
         ),
         (
             "tidewire_edge_connections_broken_total",
-            "Connections that ended with an error: cut, or nothing taken for the write timeout",
+            "Connections, or streams of HTTP/2, that ended with an error: cut, or nothing taken for the \
+             write timeout",
+        ),
+        (
+            "tidewire_edge_tls_reloads_total",
+            "Times that the files of the TLS certificate had changed, by whether they could be used",
         ),
     ];
     for (name, help) in counters {
@@ -56,22 +66,23 @@ pub fn describe() {
 /// Shows every series from the start: one that is absent until it first happens hides that first
 /// time from a rate.
 fn begin_at_zero() {
-    let series: [(&str, &str, &[&str]); 7] = [
+    let series: &[(&str, &str, &[&str])] = &[
         ("tidewire_edge_connections_opened_total", "resume", &["live", "resumed", "gap"]),
         ("tidewire_edge_connections_closed_total", "reason", &["client", "stopping"]),
         (
             "tidewire_edge_connections_refused_total",
             "reason",
-            &["full", "not_accepted", "unavailable"],
+            &["full", "not_accepted", "unavailable", "handshake", "no_request"],
         ),
         ("tidewire_edge_connections_broken_total", "reason", &["write_timeout", "cut"]),
         ("tidewire_edge_replays_total", "because", &["began", "snapshot", "lagged"]),
         ("tidewire_edge_starts_total", "from", &["now", "earliest", "latest", "last", "since"]),
+        ("tidewire_edge_tls_reloads_total", "outcome", &["done", "failed"]),
         ("tidewire_edge_gaps_total", "reason", &["expired", "epoch", "ahead", "malformed"]),
     ];
     for (name, label, values) in series {
-        for value in values {
-            counter!(name, label => *value).increment(0);
+        for value in *values {
+            counter!(*name, *label => *value).increment(0);
         }
     }
     for name in [
@@ -206,6 +217,17 @@ pub(crate) fn count_refused(reason: &'static str) {
 pub(crate) fn count_broken(by_timeout: bool) {
     let reason = if by_timeout { "write_timeout" } else { "cut" };
     counter!("tidewire_edge_connections_broken_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn count_certificate_reload(outcome: &'static str) {
+    counter!("tidewire_edge_tls_reloads_total", "outcome" => outcome).increment(1);
+}
+
+/// Shows when the certificate ends, where that can be read.
+pub(crate) fn set_certificate_expiry(unix_seconds: Option<i64>) {
+    if let Some(seconds) = unix_seconds {
+        gauge!("tidewire_edge_tls_certificate_expiry_seconds").set(seconds as f64);
+    }
 }
 
 pub(crate) fn set_feeds(feeds: usize) {

@@ -13,7 +13,7 @@ const GRPC_URL_DEFAULT: &str = "http://127.0.0.1:50051";
 /// Of a whole hub.
 pub(crate) fn of_standalone(program: &str, urls: &Urls, data_dir: &str, page: bool) -> String {
     let http = &urls.http;
-    let (to_http, to_grpc) = (to_http(urls), to_grpc(urls));
+    let (subscribe, to_grpc) = (subscribe(program, urls), to_grpc(urls));
     let mut text = ready();
     row(&mut text, "http", http, "subscribe over SSE, publish with POST");
     row_of_grpc(&mut text, urls);
@@ -26,8 +26,7 @@ pub(crate) fn of_standalone(program: &str, urls: &Urls, data_dir: &str, page: bo
         "
 In another terminal:
   {program} demo{to_grpc}
-  {program} subscribe --topic '>'{to_http}
-  {program} publish --topic greetings --data hello{to_grpc}
+{subscribe}  {program} publish --topic greetings --data hello{to_grpc}
   curl -N '{http}/v1/events?topic=greetings'
 
 Ctrl-C ends it.
@@ -61,7 +60,7 @@ The edge says where to subscribe."
 
 /// Of a subscribing service.
 pub(crate) fn of_edge(program: &str, urls: &Urls, nats: &NatsArgs, page: bool) -> String {
-    let (http, to_http) = (&urls.http, to_http(urls));
+    let (http, subscribe) = (&urls.http, subscribe(program, urls));
     let mut text = ready();
     row(&mut text, "http", http, "subscribe over SSE");
     row_of_operations(&mut text, urls);
@@ -72,8 +71,7 @@ pub(crate) fn of_edge(program: &str, urls: &Urls, nats: &NatsArgs, page: bool) -
     text + &format!(
         "
 In another terminal:
-  {program} subscribe --topic '>'{to_http}
-  curl -N '{http}/v1/events?topic=greetings'
+{subscribe}  curl -N '{http}/v1/events?topic=greetings'
 
 What is published at an ingest on the same stream (`{program} ingest`) comes out here.
 Ctrl-C ends it.
@@ -89,8 +87,14 @@ fn open_page(http: &str) -> String {
     format!("\nOpen {http}/ in a browser.\n")
 }
 
-fn to_http(urls: &Urls) -> String {
-    if urls.http == HTTP_URL_DEFAULT { String::new() } else { format!(" --url {}", urls.http) }
+/// The line that subscribes with this program, which does not speak TLS.
+fn subscribe(program: &str, urls: &Urls) -> String {
+    let to_http = match &*urls.http {
+        HTTP_URL_DEFAULT => String::new(),
+        url if url.starts_with("https:") => return String::new(),
+        url => format!(" --url {url}"),
+    };
+    format!("  {program} subscribe --topic '>'{to_http}\n")
 }
 
 fn to_grpc(urls: &Urls) -> String {

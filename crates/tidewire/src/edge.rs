@@ -19,6 +19,7 @@ impl Role for EdgeArgs {
     fn addresses(&self) -> Addresses {
         Addresses {
             http: self.http.http_listen,
+            http_scheme: self.subscribing.public_port.http_scheme(),
             grpc: None,
             operations: self.operations.operations_listen,
         }
@@ -33,15 +34,15 @@ impl Role for EdgeArgs {
         OpenBackbone::on_nats(&self.nats, "edge", None).await
     }
 
-    fn serve(&self, given: Given) -> Running {
+    fn serve(&self, given: Given) -> anyhow::Result<Running> {
         let Given { http, backbone, shutdown, open_files_max, .. } = given;
-        let config = self.subscribing.config(open_files_max);
+        let config = self.subscribing.config(open_files_max)?;
         let config = Config { name: process::instance(), ..config };
         let edge = Edge::start(config, backbone, shutdown);
         let routes = edge.router();
         let mut running = Running::default();
         running.edge(edge, http, routes);
-        running
+        Ok(running)
     }
 
     fn where_to_look(&self) -> String {

@@ -19,6 +19,7 @@ impl Role for IngestArgs {
     fn addresses(&self) -> Addresses {
         Addresses {
             http: self.http.http_listen,
+            http_scheme: "http",
             grpc: Some(self.grpc.grpc_listen),
             operations: self.operations.operations_listen,
         }
@@ -33,13 +34,13 @@ impl Role for IngestArgs {
         OpenBackbone::on_nats(&self.nats, "ingest", Some(self.stream.settings())).await
     }
 
-    fn serve(&self, given: Given) -> Running {
+    fn serve(&self, given: Given) -> anyhow::Result<Running> {
         let Given { http, grpc, backbone, shutdown, open_files_max } = given;
         let ingest = Ingest::new(self.publishing.config(), backbone, shutdown.clone());
         let mut running = Running::default();
         running.http(http, ingest.http_router(), open_files_max, shutdown);
         running.grpc(ingest, grpc);
-        running
+        Ok(running)
     }
 
     fn where_to_look(&self) -> String {

@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Addresses {
     pub(crate) http: SocketAddr,
+    /// `http` or `https`.
+    pub(crate) http_scheme: &'static str,
     /// None where nothing is published.
     pub(crate) grpc: Option<SocketAddr>,
     pub(crate) operations: SocketAddr,
@@ -19,6 +21,7 @@ pub(crate) struct Addresses {
 
 pub(crate) struct Listeners {
     pub(crate) http: TcpListener,
+    http_scheme: &'static str,
     pub(crate) grpc: Option<TcpListener>,
     pub(crate) operations: TcpListener,
 }
@@ -37,6 +40,7 @@ impl Listeners {
     pub(crate) async fn bind(addresses: Addresses) -> anyhow::Result<Self> {
         Ok(Self {
             http: bind("http-listen", addresses.http).await?,
+            http_scheme: addresses.http_scheme,
             grpc: match addresses.grpc {
                 Some(address) => Some(bind("grpc-listen", address).await?),
                 None => None,
@@ -47,11 +51,13 @@ impl Listeners {
 
     /// The real addresses, where a port was 0.
     pub(crate) fn urls(&self) -> io::Result<Urls> {
-        let url_of = |listener: &TcpListener| listener.local_addr().map(url);
+        let url_of = |scheme, listener: &TcpListener| {
+            listener.local_addr().map(|address| url(scheme, address))
+        };
         Ok(Urls {
-            http: url_of(&self.http)?,
-            grpc: self.grpc.as_ref().map(url_of).transpose()?,
-            operations: url_of(&self.operations)?,
+            http: url_of(self.http_scheme, &self.http)?,
+            grpc: self.grpc.as_ref().map(|grpc| url_of("http", grpc)).transpose()?,
+            operations: url_of("http", &self.operations)?,
         })
     }
 }
@@ -66,13 +72,13 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// A URL that works from here, also where the address means every interface.
-fn url(mut address: SocketAddr) -> String {
+fn url(scheme: &str, mut address: SocketAddr) -> String {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
-    format!("http://{address}")
+    format!("{scheme}://{address}")
 }
 
 #[cfg(test)]
@@ -87,7 +93,7 @@ mod tests {
             ("[::]:80", "http://[::1]:80"),
             ("192.0.2.1:1", "http://192.0.2.1:1"),
         ] {
-            assert_eq!(url(address.parse().unwrap()), wanted);
+            assert_eq!(url("http", address.parse().unwrap()), wanted);
         }
     }
 }

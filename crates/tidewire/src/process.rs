@@ -47,7 +47,10 @@ pub(crate) trait Role {
     async fn open(&self) -> anyhow::Result<OpenBackbone>;
 
     /// Begins to serve, at once: what is not ready yet says so.
-    fn serve(&self, given: Given) -> Running;
+    ///
+    /// # Errors
+    /// Where what a setting names cannot be used.
+    fn serve(&self, given: Given) -> anyhow::Result<Running>;
 
     /// What to look at where the backbone cannot be used yet.
     fn where_to_look(&self) -> String;
@@ -77,7 +80,7 @@ pub(crate) async fn run(role: impl Role) -> anyhow::Result<ExitCode> {
 async fn live(role: &impl Role, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listeners = Listeners::bind(role.addresses()).await?;
     let urls = listeners.urls()?;
-    let Listeners { http, grpc, operations } = listeners;
+    let Listeners { http, grpc, operations, .. } = listeners;
     if let Some(path) = &role.process().ready_file {
         ReadyFile::remove_stale(path)?;
     }
@@ -132,7 +135,7 @@ impl<R: Role> Life<'_, R> {
             backbone: open.backbone(),
             shutdown: self.shutdown.clone(),
             open_files_max: self.open_files_max,
-        });
+        })?;
         let backbone = open.clone();
         checks.insert(0, Box::new(move || backbone.trouble()));
         self.readiness.started(checks);

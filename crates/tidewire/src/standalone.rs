@@ -20,6 +20,7 @@ impl Role for StandaloneArgs {
     fn addresses(&self) -> Addresses {
         Addresses {
             http: self.http.http_listen,
+            http_scheme: self.subscribing.public_port.http_scheme(),
             grpc: Some(self.grpc.grpc_listen),
             operations: self.operations.operations_listen,
         }
@@ -35,15 +36,15 @@ impl Role for StandaloneArgs {
         OpenBackbone::embedded(&self.log).await
     }
 
-    fn serve(&self, given: Given) -> Running {
+    fn serve(&self, given: Given) -> anyhow::Result<Running> {
         let Given { http, grpc, backbone, shutdown, open_files_max } = given;
         let ingest = Ingest::new(self.publishing.config(), backbone.clone(), shutdown.clone());
-        let edge = Edge::start(self.subscribing.config(open_files_max), backbone, shutdown);
+        let edge = Edge::start(self.subscribing.config(open_files_max)?, backbone, shutdown);
         let routes = edge.router().merge(ingest.http_router());
         let mut running = Running::default();
         running.edge(edge, http, routes);
         running.grpc(ingest, grpc);
-        running
+        Ok(running)
     }
 
     fn where_to_look(&self) -> String {

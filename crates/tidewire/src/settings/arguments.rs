@@ -4,6 +4,7 @@
 //! it. Defaults are the services' own, which a test below holds them to.
 
 mod nats;
+mod public_port;
 mod stream;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -13,7 +14,7 @@ use clap::{ArgAction, Args};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 pub(crate) use self::nats::NatsArgs;
-use self::stream::StreamArgs;
+use self::{public_port::PublicPortArgs, stream::StreamArgs};
 use crate::{
     open_files,
     settings::units::{DAY, GIB, HOUR, MIB, MINUTE, SECOND, TIB, bytes, count, duration},
@@ -332,6 +333,9 @@ pub(crate) struct SubscribingArgs {
     /// 1024.
     #[arg(long, value_name = "PAGES", default_value = "16", value_parser = count(1..=1_024))]
     pub(crate) replays_max: usize,
+
+    #[command(flatten)]
+    pub(crate) public_port: PublicPortArgs,
 }
 
 impl SubscribingArgs {
@@ -339,12 +343,15 @@ impl SubscribingArgs {
         if self.retry_min > self.retry_max {
             return Err("'retry_min' is longer than 'retry_max'".into());
         }
-        Ok(())
+        self.public_port.check()
     }
 
     /// What the edge is told, where the process may have so many files open.
-    pub(crate) fn config(&self, open_files_max: u64) -> tidewire_edge::Config {
-        tidewire_edge::Config {
+    ///
+    /// # Errors
+    /// Where a file is no certificate or no key.
+    pub(crate) fn config(&self, open_files_max: u64) -> anyhow::Result<tidewire_edge::Config> {
+        self.public_port.complete(tidewire_edge::Config {
             page: self.page,
             cors_origins: self.cors_origin.clone(),
             heartbeat_interval: self.heartbeat_interval,
@@ -355,7 +362,7 @@ impl SubscribingArgs {
             window_bytes_max: as_usize(self.window_bytes_max),
             replays_max: self.replays_max,
             ..tidewire_edge::Config::default()
-        }
+        })
     }
 }
 
@@ -457,7 +464,8 @@ mod tests {
         let ours = format!("{:?}", settings.publishing.config());
         assert_eq!(ours, format!("{:?}", tidewire_ingest::Config::default()));
         let page = tidewire_edge::Config { page: true, ..tidewire_edge::Config::default() };
-        assert_eq!(format!("{:?}", settings.subscribing.config(u64::MAX)), format!("{page:?}"));
+        let ours = settings.subscribing.config(u64::MAX).unwrap();
+        assert_eq!(format!("{ours:?}"), format!("{page:?}"));
     }
 
     #[test]

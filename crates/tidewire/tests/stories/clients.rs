@@ -9,7 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::hub::Hub;
+use super::{
+    certificate::Certificate,
+    hub::{Flags, Hub},
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const EVENTS: usize = 300;
@@ -28,6 +31,16 @@ async fn python_httpx_sse_resumes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_resumes_by_hand() {
     resumes(&["bash", "curl.sh"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_resumes_over_tls_and_http2() {
+    let certificate = Certificate::new();
+    let hub = Hub::start_with(Flags { edge: &certificate.flags(), ..Flags::default() }).await;
+    assert!(hub.http.starts_with("https://"), "{}", hub.http);
+    // Without HTTP/2 or with another certificate curl would fail: it may not speak anything else.
+    let options = ["--http2-prior-knowledge", "--cacert", certificate.path()];
+    resumes_at(hub, &["bash", "curl.sh"], &options).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,11 +71,19 @@ async fn the_command_line_subscriber_resumes_and_prints_json() {
 
 /// Publishes in three parts; the hub dies after the first and restarts after the second.
 async fn resumes(command: &[&str]) {
-    let mut hub = Hub::start().await;
+    resumes_at(Hub::start().await, command, &[]).await;
+}
+
+/// The same at a given hub, the client getting options after the usual arguments.
+async fn resumes_at(mut hub: Hub, command: &[&str], options: &[&str]) {
     let publisher = hub.publisher();
     let url = format!("{}/v1/events?topic=clients&from=earliest", hub.http);
     let mut process = Command::new(command[0]);
-    process.args(&command[1..]).args([&url, &text(EVENTS - 1)]).current_dir(clients_dir());
+    process
+        .args(&command[1..])
+        .args([&url, &text(EVENTS - 1)])
+        .args(options)
+        .current_dir(clients_dir());
     let mut client = Client::spawn(process);
     let mut last_cursor = None;
     for (round, third) in (0..EVENTS).collect::<Vec<_>>().chunks(EVENTS / 3).enumerate() {

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a story tells its figures")]
 
 mod bad_subscriptions;
+mod certificate;
 mod clients;
 mod commands;
 mod crash;

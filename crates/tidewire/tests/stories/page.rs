@@ -14,7 +14,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::hub::{self, Hub};
+use super::{
+    certificate::Certificate,
+    hub::{self, Flags, Hub},
+};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The outage that a user would notice.
@@ -55,6 +58,20 @@ async fn the_page_goes_on_without_a_gap_or_a_repeat_when_the_hub_was_away() {
     let end = page.ask(&format!("shot {}", picture.display())).await;
     assert_eq!(end["troubles"], Value::Array(Vec::new()), "nothing is wrong in the console");
     println!("a picture of it: {}", picture.display());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_runs_over_tls_and_http2() {
+    let certificate = Certificate::new();
+    let hub = Hub::start_with(Flags { edge: &certificate.flags(), ..Flags::default() }).await;
+    let mut demo: Command = hub::tidewire().into();
+    demo.args(["demo", "--url", &hub.grpc, "--interval", "250ms"]);
+    let _demo = demo.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let mut page = Page::open(&hub.http).await;
+    let seen = page.ask("wait {\"events\":30}").await;
+    assert_eq!(seen["protocol"], "h2", "{seen}");
+    assert_eq!((&seen["gaps"], &seen["repeats"]), (&0.into(), &0.into()), "{seen}");
+    assert!(hub.edge.metric("tidewire_edge_tls_certificate_expiry_seconds ").await > 1e9);
 }
 
 struct Page {

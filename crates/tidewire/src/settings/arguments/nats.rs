@@ -159,7 +159,7 @@ impl NatsArgs {
 }
 
 /// Two settings that mean nothing without each other.
-fn together<A, B>(
+pub(super) fn together<A, B>(
     one: &str,
     one_given: &Option<A>,
     other: &str,
