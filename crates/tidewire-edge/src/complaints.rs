@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{Config, metrics};
+use crate::{Config, admission::Full, metrics};
 
 /// Logged complaints about connections come at most this often.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -17,11 +17,20 @@ pub(crate) struct Complaints {
 }
 
 impl Complaints {
-    pub(crate) fn refused(&mut self, config: &Config) {
-        metrics::count_refused("full");
-        if self.is_due() {
-            let connections_max = config.connections_max;
-            warn!(connections_max, "connections are refused: raise the limit, or add hubs");
+    pub(crate) fn refused(&mut self, full: Full, config: &Config) {
+        metrics::count_refused(full.as_str());
+        if !self.is_due() {
+            return;
+        }
+        let Config { connections_max, connections_address_max, .. } = config;
+        match full {
+            Full::Edge => {
+                warn!(connections_max, "connections are refused: raise the limit, or add hubs");
+            }
+            Full::Address => warn!(
+                connections_address_max,
+                "connections of one address are refused: if that is a proxy, name it as trusted"
+            ),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use http::HeaderValue;
 
-use crate::Tls;
+use crate::{Network, Tls};
 
 /// How an edge behaves; `Default` is right for most.
 #[derive(Debug, Clone)]
@@ -23,8 +23,18 @@ pub struct Config {
     /// Milliseconds from which each connection draws its own `retry`, since no browser has jitter.
     pub retry_milliseconds: RangeInclusive<u64>,
     /// Connections at once; one more is closed as soon as it is accepted, which an `EventSource`
-    /// takes for a reason to try again. Each is an open file, and the log needs some too.
+    /// takes for a reason to try again. Each is an open file, and the log needs some too. As many
+    /// subscriptions at once, since HTTP/2 carries several on a connection.
     pub connections_max: usize,
+    /// Connections of one client address at once, and as many subscriptions. An IPv6 client is its
+    /// /64. Behind a proxy that is not among `trusted_proxies`, all clients have one address.
+    pub connections_address_max: usize,
+    /// Whose word is taken for whom a request is from, in `Forwarded` and `X-Forwarded-For`; none
+    /// by default. Their own connections count for no address.
+    pub trusted_proxies: Vec<Network>,
+    /// Connections accepted in a second, after a second's worth at once; more wait in the kernel's
+    /// queue.
+    pub accept_rate_max: u32,
     /// How long a subscriber's kernel may leave sent bytes unacknowledged, or its window closed,
     /// before its connection is let go; and how long an HTTP/2 stream may take nothing before it
     /// is, and its connection goes on.
@@ -62,6 +72,9 @@ impl Default for Config {
             heartbeat_interval: Duration::from_secs(15),
             retry_milliseconds: 1_000..=5_000,
             connections_max: 100_000,
+            connections_address_max: 100_000,
+            trusted_proxies: Vec::new(),
+            accept_rate_max: 5_000,
             write_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             tls: None,

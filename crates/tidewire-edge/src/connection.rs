@@ -27,7 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::debug;
 
-use crate::{Config, Tls, metrics, stream, stream::Streams};
+use crate::{
+    Config, Tls, admission::Place, client_address::Peer, metrics, stream, stream::Streams,
+};
 
 /// Bytes of a request's head, and of what hyper holds for an HTTP/1.1 connection in each direction.
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
@@ -76,10 +78,16 @@ impl Connections {
     }
 
     /// Serves a connection after its TLS handshake.
-    pub(crate) async fn serve_tls(self: Arc<Self>, tls: Tls, socket: TcpStream) {
+    pub(crate) async fn serve_tls(
+        self: Arc<Self>,
+        tls: Tls,
+        socket: TcpStream,
+        peer: Peer,
+        place: Place,
+    ) {
         let handshake = timeout(self.handshake_timeout, tls.accept(socket));
         match self.ending.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(encrypted))) => self.serve(encrypted).await,
+            Some(Ok(Ok(encrypted))) => self.serve(encrypted, peer, place).await,
             Some(failed) => {
                 metrics::count_refused("handshake");
                 let error = failed.map_or_else(
@@ -96,12 +104,14 @@ impl Connections {
     pub(crate) async fn serve(
         self: Arc<Self>,
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+        _place: Place,
     ) {
         let asked = AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
             asked.store(true, Relaxed);
             let routes = self.router.clone();
-            async move { routes.oneshot(as_routed(request)).await.map(stream::watched) }
+            async move { routes.oneshot(as_routed(request, peer)).await.map(stream::watched) }
         });
         let connection = self.http.serve_connection(TokioIo::new(socket), service);
         tokio::pin!(connection);
@@ -156,10 +166,11 @@ fn http(config: &Config, streams: Streams) -> auto::Builder<Streams> {
     http
 }
 
-/// A request as the routes expect it: with the host where HTTP/1.1 has it, since HTTP/2 has it in
-/// the URI (RFC 9113, section 8.3.1).
-fn as_routed(request: Request<Incoming>) -> Request<Body> {
+/// A request as the routes expect it: with its peer, and with the host where HTTP/1.1 has it, since
+/// HTTP/2 has it in the URI (RFC 9113, section 8.3.1).
+fn as_routed(request: Request<Incoming>, peer: Peer) -> Request<Body> {
     let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
     let host = request.uri().authority().map(|host| HeaderValue::from_str(host.as_str()));
     if let Some(Ok(host)) = host {
         request.headers_mut().entry(HOST).or_insert(host);

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, SubscribeRequest, Subscription,
+    admission::Admission,
     fanout::Fanout,
     follow::{TailHealth, follow},
     http,
@@ -41,6 +42,7 @@ impl Edge {
             ending.clone(),
         ));
         let replays = Arc::new(Replays::new(Arc::clone(&backbone), config.replays_max));
+        let admission = Admission::new(&config);
         let shared = Arc::new(Shared {
             config,
             backbone,
@@ -48,6 +50,7 @@ impl Edge {
             health,
             sent: Sent::new(),
             replays,
+            admission,
             ending,
         });
         Self { shared, follower: Mutex::new(Some(follower)) }
@@ -64,7 +67,8 @@ impl Edge {
     /// # Errors
     /// Where the listener's socket options cannot be set.
     pub async fn serve(&self, listener: TcpListener, router: Router) -> io::Result<()> {
-        server::serve(listener, router, &self.shared.config, self.shared.ending.clone()).await
+        let Shared { config, admission, ending, .. } = &*self.shared;
+        server::serve(listener, router, config, admission, ending).await
     }
 
     /// Begins a subscription, as `GET /v1/events` does.

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{RawQuery, State},
     response::{IntoResponse, Response},
@@ -15,7 +15,10 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
 use crate::{
-    Edge, SubscribeRequest, Subscription, frame, metrics,
+    Edge, SubscribeRequest, Subscription,
+    admission::Place,
+    client_address::Peer,
+    frame, metrics,
     problem::Problem,
     start::Start,
     subscription::{Shared, retry},
@@ -42,22 +45,28 @@ pub(crate) fn router(edge: &Edge) -> Router {
 async fn subscribe(
     State(shared): State<Arc<Shared>>,
     RawQuery(query): RawQuery,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let request = SubscribeRequest::parse(query.as_deref().unwrap_or_default(), &headers)?;
+    let peer = peer.map(|Extension(Peer(address))| address);
+    let place = match shared.admission.subscription(peer, &headers) {
+        Ok(place) => place,
+        Err(full) => return Ok(come_back(&shared, &headers, full.as_str())),
+    };
     match Subscription::begin(shared.clone(), request).await {
-        Ok((subscription, start)) => Ok(stream_response(subscription, &start)),
+        Ok((subscription, start)) => Ok(stream_response(subscription, place, &start)),
         Err(error) => {
             warn!(%error, "a subscription could not begin");
-            Ok(come_back(&shared, &headers))
+            Ok(come_back(&shared, &headers, "unavailable"))
         }
     }
 }
 
-fn stream_response(subscription: Subscription, start: &Start) -> Response {
-    let frames = stream::unfold(subscription, async |mut subscription| {
+fn stream_response(subscription: Subscription, place: Place, start: &Start) -> Response {
+    let frames = stream::unfold((subscription, place), async |(mut subscription, place)| {
         let bytes = subscription.next().await?;
-        Some((Ok::<_, Infallible>(bytes), subscription))
+        Some((Ok::<_, Infallible>(bytes), (subscription, place)))
     });
     let mut response = event_stream(Body::from_stream(frames));
     if let Start::Gap(gap) = start {
@@ -69,17 +78,21 @@ fn stream_response(subscription: Subscription, start: &Start) -> Response {
     response
 }
 
-/// The backbone is away. A native `EventSource` never comes back from an error status, so whoever
+/// There is no place, or the backbone is away. A native `EventSource` never comes back from an error status, so whoever
 /// reads event streams gets a stream that ends, with the time to come back; the rest get a 503.
-fn come_back(shared: &Shared, headers: &HeaderMap) -> Response {
-    metrics::count_refused("unavailable");
+fn come_back(shared: &Shared, headers: &HeaderMap, reason: &'static str) -> Response {
+    metrics::count_refused(reason);
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let delay = retry(&shared.config);
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
-        return event_stream(Body::from(frame::retry("unavailable", delay)));
+        return event_stream(Body::from(frame::retry(reason, delay)));
     }
     let seconds = HeaderValue::from(delay.div_ceil(1_000));
-    let problem = Problem::unavailable("the event log does not answer: try again soon");
+    let problem = Problem::unavailable(match reason {
+        "full" => "the hub has no room for more subscribers: try again soon",
+        "address_full" => "your address has as many subscribers as it may have",
+        _ => "the event log does not answer: try again soon",
+    });
     ([(header::RETRY_AFTER, seconds)], problem).into_response()
 }
 

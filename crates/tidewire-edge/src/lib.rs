@@ -3,7 +3,10 @@
 //! One ordered tail of the log, one dispatcher and one window in memory for each edge; each
 //! subscription is a position in it. See `docs/architecture.md` for how the parts meet.
 
+mod accept_rate;
+mod admission;
 mod by_topic;
+mod client_address;
 mod complaints;
 mod config;
 mod connection;
@@ -30,6 +33,7 @@ mod subscription;
 mod tls;
 mod window;
 
+pub use client_address::{Network, NotANetwork};
 pub use config::Config;
 pub use edge::Edge;
 pub use envelope::Envelope;

@@ -43,13 +43,18 @@ pub fn describe() {
         ("tidewire_edge_tail_interruptions_total", "Times the tail was interrupted"),
         (
             "tidewire_edge_connections_refused_total",
-            "Connections or subscriptions that were not served: the hub is full, out of open files, or \
-             its log does not answer; TLS was not agreed on, or nothing asked for, in time",
+            "Connections or subscriptions that were not served: the hub is full, or full of one client \
+             address's; out of open files; its log does not answer; TLS was not agreed on, or nothing asked for, in time",
         ),
         (
             "tidewire_edge_connections_broken_total",
             "Connections, or streams of HTTP/2, that ended with an error: cut, or nothing taken for the \
              write timeout",
+        ),
+        (
+            "tidewire_edge_accepts_delayed_total",
+            "Times that connections were left to the kernel's queue: more came than are accepted in a \
+             second",
         ),
         (
             "tidewire_edge_tls_reloads_total",
@@ -72,7 +77,7 @@ fn begin_at_zero() {
         (
             "tidewire_edge_connections_refused_total",
             "reason",
-            &["full", "not_accepted", "unavailable", "handshake", "no_request"],
+            &["full", "address_full", "not_accepted", "unavailable", "handshake", "no_request"],
         ),
         ("tidewire_edge_connections_broken_total", "reason", &["write_timeout", "cut"]),
         ("tidewire_edge_replays_total", "because", &["began", "snapshot", "lagged"]),
@@ -93,6 +98,7 @@ fn begin_at_zero() {
         "tidewire_edge_pages_shared_total",
         "tidewire_edge_tail_interruptions_total",
         "tidewire_edge_last_searches_ended_early_total",
+        "tidewire_edge_accepts_delayed_total",
     ] {
         counter!(name).increment(0);
     }
@@ -212,6 +218,10 @@ pub(crate) fn count_tail_interruption() {
 
 pub(crate) fn count_refused(reason: &'static str) {
     counter!("tidewire_edge_connections_refused_total", "reason" => reason).increment(1);
+}
+
+pub(crate) fn count_accept_delayed() {
+    counter!("tidewire_edge_accepts_delayed_total").increment(1);
 }
 
 pub(crate) fn count_broken(by_timeout: bool) {

@@ -7,7 +7,10 @@ use socket2::SockRef;
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, complaints::Complaints, connection::Connections, stream::Streams};
+use crate::{
+    Config, accept_rate::AcceptRate, admission::Admission, client_address::Peer,
+    complaints::Complaints, connection::Connections, stream::Streams,
+};
 
 /// Bytes that the kernel takes for a socket beyond what it has already sent: a stalled reader pins
 /// about this much instead of megabytes.
@@ -28,13 +31,14 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     config: &Config,
-    ending: CancellationToken,
+    admission: &Admission,
+    ending: &CancellationToken,
 ) -> io::Result<()> {
     prepare(&listener, config)?;
-    tokio::join!(keep_certificate_fresh(config, &ending), async {
+    tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
         let connections = Connections::new(router, config, streams.clone(), ending.clone());
-        accept(listener, Arc::new(connections), config, &ending).await;
+        accept(listener, Arc::new(connections), config, admission, ending).await;
         streams.ended().await;
     });
     Ok(())
@@ -45,21 +49,30 @@ async fn accept(
     listener: TcpListener,
     connections: Arc<Connections>,
     config: &Config,
+    admission: &Admission,
     ending: &CancellationToken,
 ) {
     let served = TaskTracker::new();
+    let mut rate = AcceptRate::new(config.accept_rate_max);
     let mut complaints = Complaints::default();
-    while let Some(accepted) = ending.run_until_cancelled(listener.accept()).await {
+    let mut next = async || {
+        rate.next().await;
+        listener.accept().await
+    };
+    while let Some(accepted) = ending.run_until_cancelled(next()).await {
         match accepted {
-            Ok(_) if served.len() >= config.connections_max => complaints.refused(config),
-            Ok((socket, _)) => {
-                let connections = Arc::clone(&connections);
-                // Apart, so that a connection in the clear does not hold room for a handshake.
-                match config.tls.clone() {
-                    Some(tls) => served.spawn(connections.serve_tls(tls, socket)),
-                    None => served.spawn(connections.serve(socket)),
-                };
-            }
+            Ok((socket, peer)) => match admission.connection(peer.ip()) {
+                Ok(place) => {
+                    let connections = Arc::clone(&connections);
+                    let peer = Peer(peer.ip());
+                    // Apart, so that a connection in the clear does not hold room for a handshake.
+                    match config.tls.clone() {
+                        Some(tls) => served.spawn(connections.serve_tls(tls, socket, peer, place)),
+                        None => served.spawn(connections.serve(socket, peer, place)),
+                    };
+                }
+                Err(full) => complaints.refused(full, config),
+            },
             Err(error) => {
                 complaints.not_accepted(&error);
                 sleep(ACCEPT_AGAIN_DELAY).await;

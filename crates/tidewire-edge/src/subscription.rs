@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     Config, SubscribeRequest,
+    admission::Admission,
     fanout::{Attached, Fanout, Live},
     feed::{Batch, Behind, FeedKey},
     follow::TailHealth,
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) health: Arc<TailHealth>,
     pub(crate) sent: Sent,
     pub(crate) replays: Arc<Replays>,
+    pub(crate) admission: Admission,
     /// Cancelled when every subscription shall end.
     pub(crate) ending: CancellationToken,
 }

@@ -29,7 +29,8 @@ const START_TRIES_MAX: usize = 5;
 /// Where the process ends before it is ready, or does not do what it is asked for within a minute,
 /// every method panics and says what it logged.
 pub struct Process {
-    /// Where it takes HTTP, `http://127.0.0.1:port`: the same after a restart, as the two below.
+    /// Where it takes HTTP, `http://127.0.0.1:port`, or `https://` where the flags name a certificate:
+    /// the same after a restart, as the two below.
     pub http: String,
     /// Where it takes gRPC; empty where the command has no such port.
     pub grpc: String,
@@ -86,9 +87,10 @@ impl Process {
         let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
 
         let url = |address: &str| format!("http://{address}");
+        let has_tls = flags.iter().any(|flag| flag == "--tls-certificate");
         let (child, stdout) = spawn(program, &arguments, &home, |command| command);
         Self {
-            http: url(&http),
+            http: if has_tls { format!("https://{http}") } else { url(&http) },
             grpc: if has_grpc { url(&grpc) } else { String::new() },
             operations: url(&operations),
             stdout,

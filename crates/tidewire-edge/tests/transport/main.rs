@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 #![expect(clippy::print_stdout, reason = "an attack tells its figures")]
 
+mod admission;
 mod attacks;
 mod certificate;
 mod frames;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use tidewire_edge::{Config, Tls, TlsFiles};
+use tidewire_edge::{Config, Network, Tls, TlsFiles};
 
 use crate::settings::{
     arguments::{nats::together, path},
@@ -30,6 +30,34 @@ pub(crate) struct PublicPortArgs {
     /// site waits: 1 to 65536.
     #[arg(long, value_name = "STREAMS", default_value = "256", value_parser = count(1..=65_536))]
     pub(crate) http2_streams_max: usize,
+
+    /// How many connections one client address may have at once, and how many subscriptions; one
+    /// more is refused so that a browser tries again. An IPv6 client counts as its /64. Behind a
+    /// proxy that --trusted-proxy does not name, all clients are one address: 1 to 10000000.
+    #[arg(
+        long,
+        value_name = "CONNECTIONS",
+        default_value = "100000",
+        value_parser = count(1..=10_000_000)
+    )]
+    pub(crate) connections_address_max: usize,
+
+    /// A proxy, or a network of them, whose Forwarded or X-Forwarded-For header says which client a
+    /// request is from; nobody else's does. Repeat it, or separate several by commas; none by
+    /// default.
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<Network>,
+
+    /// How many connections are accepted in a second, after a second's worth at once. What comes
+    /// beyond waits in the kernel's queue and is not refused, so that a storm does not take the time
+    /// of those who are served: 1 to 1000000.
+    #[arg(
+        long,
+        value_name = "CONNECTIONS",
+        default_value = "5000",
+        value_parser = count(1..=1_000_000)
+    )]
+    pub(crate) accept_rate_max: usize,
 }
 
 impl PublicPortArgs {
@@ -52,8 +80,16 @@ impl PublicPortArgs {
         let tls = files.map(|(certificate, key)| Tls::load(TlsFiles { certificate, key }));
         Ok(Config {
             tls: tls.transpose().context("TLS (--tls-certificate, --tls-key)")?,
-            http2_streams_max: u32::try_from(self.http2_streams_max).unwrap_or(u32::MAX),
+            http2_streams_max: as_u32(self.http2_streams_max),
+            connections_address_max: self.connections_address_max,
+            trusted_proxies: self.trusted_proxy.clone(),
+            accept_rate_max: as_u32(self.accept_rate_max),
             ..config
         })
     }
+}
+
+/// Counts are checked to be far below it.
+fn as_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
