@@ -205,6 +205,32 @@ fn a_file_that_cannot_be_understood_is_refused_with_the_place() {
 fn settings_that_contradict_each_other_are_refused() {
     let said = refusal(&mut tidewire(&["config", "--retry-min", "1m"]));
     assert!(said.contains("retry_min") && said.contains("retry_max"), "{said}");
+    let said = refusal(&mut tidewire(&["config", "--tls-key", "hub.key"]));
+    assert!(said.contains("'tls_key'") && said.contains("'tls_certificate'"), "{said}");
+}
+
+#[test]
+fn proxies_to_trust_are_networks() {
+    let flags = ["config", "--trusted-proxy", "10.0.0.0/8,::1"];
+    assert_eq!(in_force(&printed(&mut tidewire(&flags)), "trusted_proxy").0, "10.0.0.0/8, ::1");
+    let said = refusal(&mut tidewire(&["config", "--trusted-proxy", "proxy.example"]));
+    assert!(said.contains("such as 10.0.0.0/8"), "{said}");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_stops_the_start_by_name() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let data = directory.path().display().to_string();
+    let mut hub = tidewire(&["standalone", "--data-dir", &data, "--tls-certificate", "/nowhere/c"]);
+    hub.args(["--tls-key", "/nowhere/k", "--http-listen", "127.0.0.1:0"]);
+    hub.args(["--grpc-listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"]);
+    let output = output_of(&mut hub);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("--tls-certificate") && said.contains("'/nowhere/c' cannot be"),
+        "{said}"
+    );
 }
 
 #[test]

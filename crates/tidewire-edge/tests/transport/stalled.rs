@@ -35,17 +35,18 @@ async fn a_stream_that_takes_nothing_is_let_go_and_its_neighbour_goes_on() {
     }
     let begun = Instant::now();
     let (mut stalled, mut read) = (0, 0);
-    loop {
-        match raw.next().await {
-            (DATA, 1, data) => stalled += data.len(),
-            (DATA, 3, data) => read += data.len(),
-            (RST_STREAM, 1, reason) => {
-                assert_eq!(reason, 8_u32.to_be_bytes(), "CANCEL");
-                break;
+    let reset = async {
+        loop {
+            match raw.next().await {
+                (DATA, 1, data) => stalled += data.len(),
+                (DATA, 3, data) => read += data.len(),
+                (RST_STREAM, 1, reason) => break reason,
+                _ => {}
             }
-            _ => {}
         }
-    }
+    };
+    let reason = timeout(PATIENCE, reset).await.expect("the stream is let go");
+    assert_eq!(reason, 8_u32.to_be_bytes(), "CANCEL");
     assert!(
         (WRITE_TIMEOUT..10 * WRITE_TIMEOUT).contains(&begun.elapsed()),
         "{:?}",
@@ -65,7 +66,8 @@ async fn a_stream_whose_window_was_never_open_is_let_go() {
     // SETTINGS_INITIAL_WINDOW_SIZE is 0.
     let mut raw = Raw::connect(&port, &[0, 4, 0, 0, 0, 0]).await;
     raw.subscribe(1).await;
-    while raw.next().await.0 != RST_STREAM {}
+    let reset = async { while raw.next().await.0 != RST_STREAM {} };
+    timeout(PATIENCE, reset).await.expect("the stream is let go");
     drop(raw);
     port.end().await;
 }
