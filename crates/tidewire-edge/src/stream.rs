@@ -146,6 +146,7 @@ impl HttpBody for Watched {
         self.rest.is_empty() && self.body.is_end_stream()
     }
 
+    /// Asked for with the head, before anything is handed out.
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }

@@ -103,6 +103,15 @@ async fn a_silent_stream_that_is_read_is_kept() {
     stream.sees("data: at last").await;
 }
 
+#[tokio::test]
+async fn a_stalled_stream_does_not_hold_up_the_end() {
+    // With the write timeout of every day, which is longer than this test is patient.
+    let port = Port::serve(Config::default()).await;
+    let mut raw = Raw::connect(&port, &[0, 4, 0, 0, 0, 0]).await;
+    raw.subscribe(1).await;
+    port.end().await;
+}
+
 impl Raw {
     /// Subscribes, and waits until the answer begins.
     async fn subscribe(&mut self, stream: u32) {
