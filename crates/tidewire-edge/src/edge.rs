@@ -9,15 +9,16 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, SubscribeRequest, Subscription,
+    Config, PollAnswer, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Admission,
     fanout::Fanout,
     follow::{TailHealth, follow},
     http,
     metrics::Sent,
+    poll,
     replays::Replays,
     server,
-    subscription::Shared,
+    subscription::{Audience, Shared},
 };
 
 /// A running edge. It holds nothing that its clients' cursors cannot rebuild.
@@ -56,7 +57,7 @@ impl Edge {
         Self { shared, follower: Mutex::new(Some(follower)) }
     }
 
-    /// The public routes: `GET /v1/events`, and the page where it is on.
+    /// The public routes: `GET /v1/events`, `GET /v1/poll`, and the page where it is on.
     pub fn router(&self) -> Router {
         http::router(self)
     }
@@ -76,8 +77,17 @@ impl Edge {
     /// # Errors
     /// [`ReadError::Unavailable`] where the backbone must be asked and does not answer.
     pub async fn subscribe(&self, request: SubscribeRequest) -> Result<Subscription, ReadError> {
-        let (subscription, _) = Subscription::begin(Arc::clone(&self.shared), request).await?;
+        let shared = Arc::clone(&self.shared);
+        let (subscription, _) = Subscription::begin(shared, request, Audience::Stream).await?;
         Ok(subscription)
+    }
+
+    /// Answers a poll, as `GET /v1/poll` does.
+    ///
+    /// # Errors
+    /// [`PollError`] where the backbone does not answer, or this edge is ending.
+    pub async fn poll(&self, request: PollRequest) -> Result<PollAnswer, PollError> {
+        poll::poll(Arc::clone(&self.shared), request).await
     }
 
     /// Why this edge should get no new subscribers, if it should not.

@@ -14,6 +14,13 @@ use crate::{Envelope, Gap};
 /// clients take one for the end of an event.
 pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
 
+/// The type of the hello.
+pub(crate) const HELLO: &str = "tidewire.hello";
+/// The type of a gap.
+pub(crate) const GAP: &str = "tidewire.gap";
+/// The type of a cursor.
+pub(crate) const CURSOR: &str = "tidewire.cursor";
+
 /// The first frame of a connection, before any replay.
 #[derive(Debug, Serialize)]
 pub(crate) struct Hello<'a> {
@@ -39,7 +46,7 @@ pub(crate) fn event_at(point: ResumePoint, event: &Event, envelope: Envelope) ->
 
 /// Encodes the hello: `point` is where the stream goes on from.
 pub(crate) fn hello(point: ResumePoint, retry_milliseconds: u64, hello: &Hello<'_>) -> Bytes {
-    let head = format!("event: tidewire.hello\nid: {point}\nretry: {retry_milliseconds}\n");
+    let head = format!("event: {HELLO}\nid: {point}\nretry: {retry_milliseconds}\n");
     with_json(head, hello)
 }
 
@@ -51,18 +58,43 @@ pub(crate) fn gap(gap: &Gap) -> Bytes {
         "requested": gap.requested,
         "resumed_from": resumed_from.to_string(),
     });
-    with_json(format!("event: tidewire.gap\nid: {resumed_from}\n"), &data)
+    with_json(format!("event: {GAP}\nid: {resumed_from}\n"), &data)
 }
 
 /// Encodes where the log has got to, for a client whose topics are quiet.
 pub(crate) fn cursor(cursor: Cursor) -> Bytes {
-    format!("event: tidewire.cursor\nid: {cursor}\ndata: {{}}\n\n").into()
+    format!("event: {CURSOR}\nid: {cursor}\ndata: {{}}\n\n").into()
 }
 
 /// Encodes why the stream ends now, and when to come back.
 pub(crate) fn retry(reason: &str, retry_milliseconds: u64) -> Bytes {
     let head = format!("event: tidewire.retry\nretry: {retry_milliseconds}\n");
     with_json(head, &serde_json::json!({ "reason": reason }))
+}
+
+/// A frame of this edge's own, read again: what a poll makes its answer from.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Written<'f> {
+    /// Empty where it is an event without one.
+    pub(crate) event_type: &'f str,
+    pub(crate) id: &'f str,
+    /// Its lines, joined by LF.
+    pub(crate) data: Bytes,
+}
+
+/// Reads whole frames that were written here. Heartbeats are no frames.
+pub(crate) fn written(frames: &Bytes) -> impl Iterator<Item = Written<'_>> {
+    // Data is UTF-8, and so is the rest.
+    let text = std::str::from_utf8(frames).unwrap_or_default();
+    text.split_terminator("\n\n").filter(|frame| !frame.starts_with(':')).map(|frame| {
+        let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name));
+        let data: Vec<_> = frame.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        Written {
+            event_type: field("event: ").unwrap_or_default(),
+            id: field("id: ").unwrap_or_default(),
+            data: data.join("\n").into(),
+        }
+    })
 }
 
 fn with_json(mut frame: String, data: &impl Serialize) -> Bytes {
@@ -174,6 +206,31 @@ mod tests {
             let (_, _, data) = read_strictly(&event(&stored(text.clone(), "t"), Envelope::None));
             assert_eq!(data, as_seen(&text), "byte {byte}");
         }
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let point = ResumePoint { after: Cursor::new(Epoch(1), Sequence(2)), in_snapshot: true };
+        let frames = [
+            cursor(point.after),
+            HEARTBEAT,
+            event(&stored("a\n\nevent: b", "price"), Envelope::None),
+            event_at(point, &stored("{}", ""), Envelope::None),
+        ];
+        // A heartbeat is handed out alone: it has no blank line to end it.
+        let read: Vec<_> = frames.iter().flat_map(written).collect();
+        let frame =
+            |event_type, id, data: &'static str| Written { event_type, id, data: data.into() };
+        assert_eq!(
+            read,
+            [
+                frame(CURSOR, "00000001-2", "{}"),
+                frame("price", "5f3a91c2-7", "a\n\nevent: b"),
+                frame("", "00000001-2~", "{}"),
+            ]
+        );
+        let together = Bytes::from([frames[0].clone(), frames[2].clone()].concat());
+        assert_eq!(written(&together).count(), 2);
     }
 
     proptest! {

@@ -15,13 +15,13 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
 use crate::{
-    Edge, SubscribeRequest, Subscription,
+    Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
     client_address::Peer,
-    frame, metrics,
+    frame, metrics, poll,
     problem::Problem,
     start::Start,
-    subscription::{Shared, retry},
+    subscription::{Audience, Shared, retry},
 };
 
 const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from");
@@ -34,6 +34,7 @@ pub(crate) fn router(edge: &Edge) -> Router {
     let shared = edge.shared();
     let events = Router::new()
         .route("/v1/events", get(subscribe))
+        .route("/v1/poll", get(answer_poll))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(Arc::clone(shared))
         // Outermost, so that it answers preflights before the fallback refuses their method.
@@ -54,13 +55,48 @@ async fn subscribe(
         Ok(place) => place,
         Err(full) => return Ok(come_back(&shared, &headers, full.as_str())),
     };
-    match Subscription::begin(shared.clone(), request).await {
+    match Subscription::begin(shared.clone(), request, Audience::Stream).await {
         Ok((subscription, start)) => Ok(stream_response(subscription, place, &start)),
         Err(error) => {
             warn!(%error, "a subscription could not begin");
             Ok(come_back(&shared, &headers, "unavailable"))
         }
     }
+}
+
+async fn answer_poll(
+    State(shared): State<Arc<Shared>>,
+    peer: Option<Extension<Peer>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let request = PollRequest::parse(query.as_deref().unwrap_or_default(), &headers)?;
+    let peer = peer.map(|Extension(Peer(address))| address);
+    let _place = match shared.admission.subscription(peer, &headers) {
+        Ok(place) => place,
+        Err(full) => {
+            metrics::count_refused(full.as_str());
+            return Ok(try_again(retry(&shared.config), why(full.as_str())));
+        }
+    };
+    let detail = match poll::poll(shared.clone(), request).await {
+        Ok(answer) => return Ok(poll_response(answer.to_json())),
+        Err(PollError::Stopping) => "this edge is stopping: try again, and come to another",
+        Err(PollError::Unavailable(error)) => {
+            warn!(%error, "a poll could not be answered");
+            why("unavailable")
+        }
+    };
+    Ok(try_again(retry(&shared.config), detail))
+}
+
+fn poll_response(json: Vec<u8>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, json).into_response()
 }
 
 fn stream_response(subscription: Subscription, place: Place, start: &Start) -> Response {
@@ -87,13 +123,22 @@ fn come_back(shared: &Shared, headers: &HeaderMap, reason: &'static str) -> Resp
     if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
         return event_stream(Body::from(frame::retry(reason, delay)));
     }
-    let seconds = HeaderValue::from(delay.div_ceil(1_000));
-    let problem = Problem::unavailable(match reason {
+    try_again(delay, why(reason))
+}
+
+/// Why a request is refused, in words.
+fn why(reason: &str) -> &'static str {
+    match reason {
         "full" => "the hub has no room for more subscribers: try again soon",
         "address_full" => "your address has as many subscribers as it may have",
         _ => "the event log does not answer: try again soon",
-    });
-    ([(header::RETRY_AFTER, seconds)], problem).into_response()
+    }
+}
+
+/// A 503 with the time to come back, which differs for each client.
+fn try_again(delay_milliseconds: u64, detail: &str) -> Response {
+    let seconds = HeaderValue::from(delay_milliseconds.div_ceil(1_000));
+    ([(header::RETRY_AFTER, seconds)], Problem::unavailable(detail)).into_response()
 }
 
 fn event_stream(body: Body) -> Response {

@@ -8,6 +8,7 @@ use crate::{From, gap::GapReason};
 pub fn describe() {
     let gauges = [
         ("tidewire_edge_connections", "Subscriptions open now"),
+        ("tidewire_edge_polls", "Polls that wait for their answer now"),
         ("tidewire_edge_feeds", "Distinct interests subscribed to now"),
         ("tidewire_edge_window_events", "Events in the window in memory"),
     ];
@@ -34,6 +35,8 @@ pub fn describe() {
             "tidewire_edge_starts_total",
             "Subscriptions begun without a cursor, by what they began with",
         ),
+        ("tidewire_edge_polls_total", "Polls, by how they ended"),
+        ("tidewire_edge_poll_events_total", "Events handed out in answer to polls"),
         (
             "tidewire_edge_last_searches_ended_early_total",
             "Searches for the last events that gave up: the log holds more than they may go through",
@@ -65,6 +68,11 @@ pub fn describe() {
         describe_counter!(name, Unit::Count, help);
     }
     describe_counter!("tidewire_edge_bytes_sent_total", Unit::Bytes, "Bytes handed to connections");
+    describe_counter!(
+        "tidewire_edge_poll_bytes_total",
+        Unit::Bytes,
+        "Bytes of events handed out in answer to polls"
+    );
     begin_at_zero();
 }
 
@@ -80,6 +88,11 @@ fn begin_at_zero() {
             &["full", "address_full", "not_accepted", "unavailable", "handshake", "no_request"],
         ),
         ("tidewire_edge_connections_broken_total", "reason", &["write_timeout", "cut"]),
+        (
+            "tidewire_edge_polls_total",
+            "outcome",
+            &["events", "empty", "gap", "unavailable", "stopping", "left"],
+        ),
         ("tidewire_edge_replays_total", "because", &["began", "snapshot", "lagged"]),
         ("tidewire_edge_starts_total", "from", &["now", "earliest", "latest", "last", "since"]),
         ("tidewire_edge_tls_reloads_total", "outcome", &["done", "failed"]),
@@ -99,10 +112,13 @@ fn begin_at_zero() {
         "tidewire_edge_tail_interruptions_total",
         "tidewire_edge_last_searches_ended_early_total",
         "tidewire_edge_accepts_delayed_total",
+        "tidewire_edge_poll_events_total",
+        "tidewire_edge_poll_bytes_total",
     ] {
         counter!(name).increment(0);
     }
     gauge!("tidewire_edge_connections").set(0.0);
+    gauge!("tidewire_edge_polls").set(0.0);
 }
 
 /// Why events are read from the log for a subscription.
@@ -179,6 +195,60 @@ impl Sent {
 
 pub(crate) fn count_heartbeat() {
     counter!("tidewire_edge_heartbeats_total").increment(1);
+}
+
+/// How a poll ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PollEnded {
+    /// With events.
+    Events,
+    /// With nothing, at its timeout.
+    Empty,
+    /// With a gap.
+    Gap,
+    /// The log did not answer.
+    Unavailable,
+    /// The edge is stopping.
+    Stopping,
+    /// The client left before its answer.
+    Left,
+}
+
+impl PollEnded {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Empty => "empty",
+            Self::Gap => "gap",
+            Self::Unavailable => "unavailable",
+            Self::Stopping => "stopping",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// A poll that is being answered. It is counted when it is dropped.
+pub(crate) struct PollUnderWay {
+    pub(crate) ended: PollEnded,
+}
+
+impl PollUnderWay {
+    pub(crate) fn begin() -> Self {
+        gauge!("tidewire_edge_polls").increment(1.0);
+        Self { ended: PollEnded::Left }
+    }
+}
+
+impl Drop for PollUnderWay {
+    fn drop(&mut self) {
+        gauge!("tidewire_edge_polls").decrement(1.0);
+        counter!("tidewire_edge_polls_total", "outcome" => self.ended.as_str()).increment(1);
+    }
+}
+
+pub(crate) fn count_polled(events: usize, bytes: usize) {
+    counter!("tidewire_edge_poll_events_total").increment(events as u64);
+    counter!("tidewire_edge_poll_bytes_total").increment(bytes as u64);
 }
 
 pub(crate) fn count_start(from: From) {

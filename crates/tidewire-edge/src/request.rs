@@ -66,9 +66,7 @@ impl SubscribeRequest {
     pub fn parse(query: &str, headers: &HeaderMap) -> Result<Self, Invalid> {
         let mut filters = Vec::new();
         let mut request = Self::new(Interest::everything());
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Ok(name) = decode(name) else { continue };
+        for (name, value) in pairs(query) {
             if name == "topic" {
                 filters.push(filter(&decode(value)?)?);
                 if filters.len() > FILTERS_MAX {
@@ -94,9 +92,8 @@ impl SubscribeRequest {
     ) -> Result<(), Invalid> {
         match name {
             "last_event_id" | "lastEventID" | "lastEventId" => {
-                let value = value()?;
-                if !value.is_empty() {
-                    self.last_event_id = Some(cut(&value));
+                if let Some(cursor) = cursor(&value()?) {
+                    self.last_event_id = Some(cursor);
                 }
             }
             "from" => self.from = value()?.parse()?,
@@ -116,7 +113,16 @@ impl SubscribeRequest {
     }
 }
 
-fn decode(text: &str) -> Result<String, Invalid> {
+/// A query's parameters: their names, and what is still to be decoded.
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        // Nobody knows a name that cannot be read.
+        Some((decode(name).ok()?, value))
+    })
+}
+
+pub(crate) fn decode(text: &str) -> Result<String, Invalid> {
     let spaced = text.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {
         Ok(decoded) => Ok(decoded.into_owned()),
@@ -151,7 +157,7 @@ fn choice<T: Copy>(
 }
 
 /// The last cursor that is not empty: some clients repeat their first one before the newest.
-fn header_cursor(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn header_cursor(headers: &HeaderMap) -> Option<String> {
     let values: Vec<_> = headers
         .get_all(LAST_EVENT_ID)
         .iter()
@@ -159,6 +165,11 @@ fn header_cursor(headers: &HeaderMap) -> Option<String> {
         .collect();
     let mut cursors = values.iter().flat_map(|value| value.split(',')).map(str::trim);
     cursors.rfind(|cursor| !cursor.is_empty()).map(cut)
+}
+
+/// A parameter's cursor, as spelled; `None` where it is empty.
+pub(crate) fn cursor(value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| cut(value))
 }
 
 /// Keeps enough of a cursor to recognise it: anything longer than a cursor is malformed anyway.

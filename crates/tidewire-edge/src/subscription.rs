@@ -59,10 +59,20 @@ impl Shared {
     }
 }
 
+/// Who gets what a subscription hands out, and where that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// A connection that stays.
+    Stream,
+    /// A poll, which counts for itself what it takes.
+    Poll,
+}
+
 /// One client's way through the log. It yields bytes to send; how they reach a socket is not its
 /// matter. Nothing is read for a client that does not take what it has been given.
 pub struct Subscription {
     shared: Arc<Shared>,
+    audience: Audience,
     key: FeedKey,
     on_gap: OnGap,
     control: bool,
@@ -89,22 +99,31 @@ impl Subscription {
     pub(crate) async fn begin(
         shared: Arc<Shared>,
         request: SubscribeRequest,
+        audience: Audience,
     ) -> Result<(Self, Start), ReadError> {
         let start = start::find(&request, &shared).await?;
         if let Start::Live(_) = start {
             metrics::count_start(request.from);
         }
-        Ok((Self::new(shared, request, &start), start))
+        Ok((Self::new(shared, request, audience, &start), start))
     }
 
     /// Begins where `start` says.
-    fn new(shared: Arc<Shared>, request: SubscribeRequest, start: &Start) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        request: SubscribeRequest,
+        audience: Audience,
+        start: &Start,
+    ) -> Self {
         let heartbeat_interval = request.heartbeat.unwrap_or(shared.config.heartbeat_interval);
         let now = Instant::now();
         let Place { after: cursor, snapshot_until } = start.place();
-        metrics::count_opened(start.as_str());
+        if audience == Audience::Stream {
+            metrics::count_opened(start.as_str());
+        }
         let mut subscription = Self {
             shared,
+            audience,
             key: FeedKey { interest: request.interest, envelope: request.envelope },
             on_gap: request.on_gap,
             control: request.control,
@@ -138,56 +157,79 @@ impl Subscription {
             },
         };
         self.quiet_until = Instant::now() + self.quiet_interval();
-        self.shared.sent.count_bytes(bytes.len());
+        if self.audience == Audience::Stream {
+            self.shared.sent.count_bytes(bytes.len());
+        }
         Some(bytes)
     }
 
-    /// The loop: join, or read a page.
+    /// Goes through the loop until there is something to hand out.
     async fn advance(&mut self) -> Bytes {
         loop {
-            if let Some(live) = &mut self.live {
-                tokio::select! {
-                    biased;
-                    batch = live.next() => match batch {
-                        Ok(batch) => return self.take(batch),
-                        Err(Behind) => {
-                            self.live = None;
-                            self.begin_replay(ReplayBecause::Lagged);
-                        }
-                    },
-                    () = sleep_until(self.quiet_until) => return self.keep_alive(),
+            if let Some(bytes) = self.step().await {
+                return bytes;
+            }
+        }
+    }
+
+    /// One turn of the loop: join, or read a page. Dropping the future before it is done loses
+    /// nothing.
+    pub(crate) async fn step(&mut self) -> Option<Bytes> {
+        if let Some(live) = &mut self.live {
+            tokio::select! {
+                biased;
+                batch = live.next() => match batch {
+                    Ok(batch) => return Some(self.take(batch)),
+                    Err(Behind) => {
+                        self.live = None;
+                        self.begin_replay(ReplayBecause::Lagged);
+                    }
+                },
+                () = sleep_until(self.quiet_until) => return Some(self.keep_alive()),
+            }
+        } else if let Some(reading) = &mut self.reading {
+            tokio::select! {
+                biased;
+                found = reading => {
+                    self.reading = None;
+                    return found.ok().and_then(|found| self.take_found(found));
                 }
-            } else if let Some(reading) = &mut self.reading {
-                tokio::select! {
-                    biased;
-                    found = reading => {
-                        self.reading = None;
-                        if let Some(bytes) = found.ok().and_then(|found| self.take_found(found)) {
-                            return bytes;
-                        }
-                    }
-                    () = sleep_until(self.quiet_until) => return self.keep_alive(),
+                () = sleep_until(self.quiet_until) => return Some(self.keep_alive()),
+            }
+        } else if self.snapshot_until.is_some() {
+            self.begin_replay(ReplayBecause::Snapshot);
+            self.reading = Some(self.read());
+        } else {
+            match self.shared.fanout.attach(&self.key, self.cursor) {
+                Attached::Joined(live) => {
+                    self.live = Some(live);
+                    self.is_replaying = false;
                 }
-            } else if self.snapshot_until.is_some() {
-                self.begin_replay(ReplayBecause::Snapshot);
-                self.reading = Some(self.read());
-            } else {
-                match self.shared.fanout.attach(&self.key, self.cursor) {
-                    Attached::Joined(live) => {
-                        self.live = Some(live);
-                        self.is_replaying = false;
-                    }
-                    Attached::Recent(recent) => match self.take_recent(&recent) {
-                        Some(bytes) => return bytes,
-                        None => yield_now().await,
-                    },
-                    Attached::Behind => {
-                        self.begin_replay(ReplayBecause::Began);
-                        self.reading = Some(self.read());
-                    }
+                Attached::Recent(recent) => match self.take_recent(&recent) {
+                    Some(bytes) => return Some(bytes),
+                    None => yield_now().await,
+                },
+                Attached::Behind => {
+                    self.begin_replay(ReplayBecause::Began);
+                    self.reading = Some(self.read());
                 }
             }
         }
+        None
+    }
+
+    /// Whether all that is there has been handed out, but for what comes just now.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Moves on to the log's head over what is not wanted, where nothing that is waits before it:
+    /// where its client has got to.
+    pub(crate) fn catch_up(&mut self) -> ResumePoint {
+        if let Some(head) = self.live.as_mut().and_then(Live::catch_up) {
+            self.cursor = head;
+        }
+        ResumePoint { after: self.cursor, in_snapshot: self.snapshot_until.is_some() }
     }
 
     /// Counts a replay once, however many pages it takes.
@@ -199,7 +241,7 @@ impl Subscription {
     }
 
     fn take(&mut self, batch: Batch) -> Bytes {
-        self.shared.sent.count_events(batch.events);
+        self.count_events(batch.events);
         self.tell(batch.cursor.into());
         batch.bytes
     }
@@ -304,7 +346,7 @@ impl Subscription {
             self.tell(point);
         }
         self.cursor = reached;
-        self.shared.sent.count_events(taken.len());
+        self.count_events(taken.len());
         let mut bytes = BytesMut::with_capacity(length);
         taken.iter().for_each(|frame| bytes.extend_from_slice(frame));
         (!bytes.is_empty()).then(|| bytes.freeze())
@@ -338,12 +380,10 @@ impl Subscription {
         metrics::count_heartbeat();
         let (told, told_at) = self.told;
         if told_at.elapsed() >= CURSOR_INTERVAL {
-            if let Some(head) = self.live.as_mut().and_then(Live::catch_up) {
-                self.cursor = head;
-            }
+            let point = self.catch_up();
             // A snapshot's end is told by a cursor, so nothing before it is.
-            if self.control && self.snapshot_until.is_none() && told != self.cursor.into() {
-                self.tell(self.cursor.into());
+            if self.control && !point.in_snapshot && told != point {
+                self.tell(point);
                 return frame::cursor(self.cursor);
             }
         }
@@ -362,6 +402,12 @@ impl Subscription {
         self.told = (point, Instant::now());
     }
 
+    fn count_events(&self, events: usize) {
+        if self.audience == Audience::Stream {
+            self.shared.sent.count_events(events);
+        }
+    }
+
     fn quiet_interval(&self) -> Duration {
         let taken_off = rand::rng().random_range(0..=HEARTBEAT_JITTER_PERCENT);
         self.heartbeat_interval * (100 - taken_off) / 100
@@ -370,7 +416,9 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        metrics::count_closed(self.closed_because);
+        if self.audience == Audience::Stream {
+            metrics::count_closed(self.closed_because);
+        }
     }
 }
 

@@ -74,6 +74,17 @@ async fn an_event_source_is_told_to_come_back_and_others_get_a_503() {
     let seconds: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=5).contains(&seconds));
 
+    // A poll has no stream to be told in.
+    for accept in ["text/event-stream", "application/json"] {
+        let request = Request::get("/v1/poll?topic=a&cursor=00000001-1").header("accept", accept);
+        let request = request.body(Body::empty()).unwrap();
+        let answer = edge.router().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let seconds: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=5).contains(&seconds));
+        assert!(text(answer).await.contains("the event log does not answer"));
+    }
+
     ending.cancel();
     edge.stopped().await;
 }

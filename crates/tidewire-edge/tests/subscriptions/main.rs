@@ -3,6 +3,7 @@
 
 mod at_rest;
 mod model;
+mod polling;
 mod schedules;
 mod starts;
 mod timing;

@@ -1,6 +1,6 @@
 //! The subscription loop under random schedules: publishing, a tail that lags and breaks, small
-//! windows, slow readers, disconnects, expiry, other epochs, every starting point; in simulated time,
-//! by seed.
+//! windows, slow readers, disconnects, expiry, other epochs, every starting point, streams and polls in
+//! turn; in simulated time, by seed.
 //!
 //! A checker that knows the whole log follows every subscriber: each frame must be the next wanted
 //! event after what it has seen, or a gap that is true.
@@ -8,10 +8,13 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
 use tidewire_core::{
     Backbone, Cursor, Epoch, Event, Interest, ResumePoint, Sequence, TopicFilter, UnixMillis,
 };
-use tidewire_edge::{Config, Edge, From, OnGap, SubscribeRequest, Subscription};
+use tidewire_edge::{
+    Config, Edge, From, OnGap, PollAnswer, PollRequest, SubscribeRequest, Subscription,
+};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -31,10 +34,7 @@ const FILTERS: [&[&str]; 6] = [&["a"], &["b", "c.*"], &[">"], &["c.>"], &["d", "
 
 #[test]
 fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
-    let mut delivered = 0;
-    let mut gaps = 0;
-    let mut passed_over = 0;
-    let mut cut_snapshots = 0;
+    let mut total = Tally::default();
     for seed in 0..SEEDS {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -46,22 +46,16 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
         let story = std::panic::AssertUnwindSafe(|| runtime.block_on(story));
         let outcome = std::panic::catch_unwind(story);
         let tally = outcome.unwrap_or_else(|_| panic!("seed {seed} fails"));
-        delivered += tally.delivered;
-        gaps += tally.gaps;
-        passed_over += tally.passed_over;
-        cut_snapshots += tally.cut_snapshots;
+        total.add(&tally);
     }
-    println!(
-        "{SEEDS} schedules, {delivered} deliveries, {gaps} gaps, {passed_over} passed over by snapshots"
-    );
-    let did_its_work = delivered > SEEDS * 50
-        && gaps > SEEDS / 10
-        && passed_over > SEEDS
-        && cut_snapshots > SEEDS / 10;
-    assert!(did_its_work, "the schedules do what they are for");
+    println!("{SEEDS} schedules: {total:?}");
+    let Tally { delivered, gaps, passed_over, cut_snapshots, polled } = total;
+    let are_many = delivered > SEEDS * 50 && polled > SEEDS * 10 && passed_over > SEEDS;
+    let are_some = gaps > SEEDS / 10 && cut_snapshots > SEEDS / 10;
+    assert!(are_many && are_some, "the schedules do what they are for");
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tally {
     delivered: u64,
     gaps: u64,
@@ -69,6 +63,8 @@ struct Tally {
     passed_over: u64,
     /// Times a client was cut off within a snapshot, and came back.
     cut_snapshots: u64,
+    /// Events that came in answer to polls.
+    polled: u64,
 }
 
 /// One schedule.
@@ -124,6 +120,7 @@ impl Tally {
         self.gaps += other.gaps;
         self.passed_over += other.passed_over;
         self.cut_snapshots += other.cut_snapshots;
+        self.polled += other.polled;
     }
 }
 
@@ -135,6 +132,7 @@ struct Reader {
     position: Option<Cursor>,
     /// Whether up to there only each topic's last event was asked for.
     in_snapshot: bool,
+    drains_by_polls: bool,
     /// The last point of the last snapshot.
     snapshot_over_at: Option<Cursor>,
     /// The log's head when it last connected.
@@ -162,6 +160,7 @@ impl Reader {
             subscription: None,
             position: None,
             in_snapshot: false,
+            drains_by_polls: random.random_range(0..4) == 0,
             snapshot_over_at: None,
             head_then: Cursor::new(Epoch(0), Sequence::ZERO),
             tally: Tally::default(),
@@ -170,7 +169,11 @@ impl Reader {
 
     async fn step(&mut self, edge: &Edge, log: &ModelLog, random: &mut StdRng) {
         if self.subscription.is_none() {
-            return self.connect(edge, log).await;
+            return match random.random_range(0..3) {
+                // An answer may die on its way.
+                0 => self.poll(edge, log, random.random_range(0..5) > 0).await,
+                _ => self.connect(edge, log).await,
+            };
         }
         match random.random_range(0..10) {
             0 => self.subscription = None,
@@ -183,6 +186,18 @@ impl Reader {
             _ => {
                 self.read_one(log, usize::MAX).await;
             }
+        }
+    }
+
+    async fn poll(&mut self, edge: &Edge, log: &ModelLog, arrives: bool) {
+        self.request.last_event_id = self.point().map(|point| point.to_string());
+        self.head_then = log.lock().head();
+        let request =
+            PollRequest { subscribe: self.request.clone(), timeout: Duration::from_millis(50) };
+        if let Ok(answer) = edge.poll(request).await
+            && arrives
+        {
+            self.check_answer(&answer, &log.lock());
         }
     }
 
@@ -226,6 +241,14 @@ impl Reader {
         let head = log.lock().head();
         let mut silences = 0;
         for _ in 0..10_000 {
+            if self.point() == Some(head.into()) || self.has_all(log) {
+                return;
+            }
+            if self.drains_by_polls {
+                self.subscription = None;
+                self.poll(edge, log, true).await;
+                continue;
+            }
             if self.subscription.is_none() {
                 self.connect(edge, log).await;
             }
@@ -236,9 +259,6 @@ impl Reader {
                 }
                 // A long silence: what is wanted has come, and the cursor frame catches up.
                 tokio::time::sleep(Duration::from_secs(5)).await;
-            }
-            if self.point() == Some(head.into()) || self.has_all(log) {
-                return;
             }
         }
         panic!("a subscriber of {:?} stays at {:?}, not {head}", self.request, self.position);
@@ -262,6 +282,10 @@ impl Reader {
                 assert_eq!(Some(id), self.point(), "the hello resumes where the client is");
             }
             Some("tidewire.gap") => {
+                assert!(
+                    self.position.is_some() || !self.request.control,
+                    "a gap is told to who has a position"
+                );
                 assert!(!id.in_snapshot, "a snapshot does not go on after a gap");
                 self.check_gap(frame, id.after, &log);
             }
@@ -269,15 +293,50 @@ impl Reader {
             Some("tidewire.cursor") => self.check_step(id, &log, None),
             None => {
                 let said = field("data").unwrap();
-                if self.position.is_none() && !self.request.control {
-                    let before = id.after.sequence.previous();
-                    self.position = Some(Cursor::new(id.after.epoch, before));
-                    self.in_snapshot = self.request.from == From::Latest;
+                if !self.request.control {
+                    self.begin_before(id.after);
                 }
                 self.check_step(id, &log, Some(said));
                 self.tally.delivered += 1;
             }
             Some(other) => panic!("an event of type {other}"),
+        }
+    }
+
+    /// An answer is a gap, if there is one, then events, and then how far the log has got.
+    fn check_answer(&mut self, answer: &PollAnswer, log: &State) {
+        let reached: ResumePoint = answer.cursor.parse().unwrap();
+        if let Some(gap) = &answer.gap {
+            let gap = std::str::from_utf8(gap).unwrap();
+            let parsed: Value = serde_json::from_str(gap).unwrap();
+            let resumed_from = parsed["resumed_from"].as_str().unwrap().parse().unwrap();
+            self.check_gap(gap, resumed_from, log);
+        }
+        for event in &answer.events {
+            let event: Value = serde_json::from_slice(event).unwrap();
+            let cursor: Cursor = event["tidewirecursor"].as_str().unwrap().parse().unwrap();
+            self.begin_before(cursor);
+            let point = ResumePoint { after: cursor, in_snapshot: self.in_snapshot };
+            self.check_step(point, log, Some(event["data"].as_str().unwrap()));
+            self.tally.delivered += 1;
+        }
+        self.tally.polled += answer.events.len() as u64;
+        match self.position {
+            // It began where it says, which is checked with streams.
+            None => (self.position, self.in_snapshot) = (Some(reached.after), reached.in_snapshot),
+            Some(position) if position == reached.after => {
+                assert!(self.in_snapshot || !reached.in_snapshot);
+                self.in_snapshot = reached.in_snapshot;
+            }
+            Some(_) => self.check_step(reached, log, None),
+        }
+    }
+
+    /// A client that was not told where it began knows it from its first event.
+    fn begin_before(&mut self, first: Cursor) {
+        if self.position.is_none() {
+            self.position = Some(Cursor::new(first.epoch, first.sequence.previous()));
+            self.in_snapshot = self.request.from == From::Latest;
         }
     }
 
@@ -326,7 +385,7 @@ impl Reader {
 
     fn check_gap(&mut self, frame: &str, id: Cursor, log: &State) {
         let Some(position) = self.position else {
-            assert!(!self.request.control, "a gap is told to who has a position");
+            // It was not told where it began: by a poll, or without control frames.
             self.position = Some(id);
             return;
         };

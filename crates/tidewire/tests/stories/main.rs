@@ -12,6 +12,7 @@ mod full_house;
 mod hub;
 mod lifecycle;
 mod page;
+mod polling;
 mod raw;
 mod resuming;
 mod slow_reader;
