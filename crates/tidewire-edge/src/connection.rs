@@ -1,9 +1,11 @@
 //! One connection: HTTP/1.1 or HTTP/2, whichever its client speaks, within bounds.
 
 use std::{
+    convert::Infallible,
     error::Error,
     future::pending,
     io,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,17 +13,18 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, response::Response};
 use http::{HeaderValue, Request, header::HOST};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto,
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
 };
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -52,9 +55,13 @@ const RESETS_PROVOKED_MAX: usize = 100;
 /// How long a connection may take to end, once it shall: a request half sent is not waited for.
 const END_MAX: Duration = Duration::from_secs(5);
 
+/// The wait for more of what a client has sent too little of to say which version it speaks.
+const PEEK_AGAIN_DELAY: Duration = Duration::from_millis(10);
+
 /// How connections are served.
 pub(crate) struct Connections {
-    http: auto::Builder<Streams>,
+    http1: http1::Builder,
+    http2: http2::Builder<Streams>,
     router: Router,
     handshake_timeout: Duration,
     header_timeout: Duration,
@@ -69,7 +76,8 @@ impl Connections {
         ending: CancellationToken,
     ) -> Self {
         Self {
-            http: http(config, streams),
+            http1: http1(config),
+            http2: http2(config, streams),
             router,
             handshake_timeout: config.handshake_timeout,
             header_timeout: config.header_timeout,
@@ -77,52 +85,101 @@ impl Connections {
         }
     }
 
-    /// Serves a connection after its TLS handshake.
+    /// Serves a connection after its TLS handshake, in the version that was agreed on (RFC 7301).
     pub(crate) async fn serve_tls(
         self: Arc<Self>,
         tls: Tls,
         socket: TcpStream,
         peer: Peer,
-        place: Place,
+        _place: Place,
     ) {
         let handshake = timeout(self.handshake_timeout, tls.accept(socket));
-        match self.ending.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(encrypted))) => self.serve(encrypted, peer, place).await,
-            Some(failed) => {
-                metrics::count_refused("handshake");
-                let error = failed.map_or_else(
-                    |_| "not in time".into(),
-                    |failed| failed.err().map(|error| error.to_string()).unwrap_or_default(),
-                );
-                debug!(error, "a TLS handshake failed");
-            }
+        let encrypted = match self.ending.run_until_cancelled(handshake).await {
+            Some(Ok(Ok(encrypted))) => encrypted,
+            Some(Ok(Err(error))) => return not_encrypted(&error.to_string()),
+            Some(Err(_)) => return not_encrypted("not in time"),
+            None => return,
+        };
+        let version = match encrypted.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Version::Http2,
+            _ => Version::Http1,
+        };
+        self.serve(encrypted, version, peer, self.first_request_by()).await;
+    }
+
+    /// Serves a connection in the clear, in the version in which its client begins.
+    pub(crate) async fn serve_plain(self: Arc<Self>, socket: TcpStream, peer: Peer, _place: Place) {
+        let first_request_by = self.first_request_by();
+        let looked_at = timeout_at(first_request_by, version(&socket));
+        match self.ending.run_until_cancelled(looked_at).await {
+            Some(Ok(Ok(version))) => self.serve(socket, version, peer, first_request_by).await,
+            Some(Ok(Err(error))) => count_broken(&error),
+            Some(Err(_)) => nothing_came(),
             None => {}
         }
     }
 
+    fn first_request_by(&self) -> Instant {
+        Instant::now() + self.header_timeout
+    }
+
     /// Serves what a client asks for, until it leaves or the edge ends and its answers have.
-    pub(crate) async fn serve(
-        self: Arc<Self>,
+    ///
+    /// What HTTP/2 needs lies apart, so that a connection of HTTP/1.1 does not hold room for it.
+    async fn serve(
+        &self,
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        version: Version,
         peer: Peer,
-        _place: Place,
+        first_request_by: Instant,
     ) {
-        let asked = AtomicBool::new(false);
-        let service = service_fn(|request: Request<Incoming>| {
+        let (socket, asked) = (TokioIo::new(socket), AtomicBool::new(false));
+        let service = self.service(peer, &asked);
+        match version {
+            Version::Http1 => {
+                let connection = pin!(self.http1.serve_connection(socket, service));
+                let end = http1::Connection::graceful_shutdown;
+                self.drive(connection, end, &asked, first_request_by).await;
+            }
+            Version::Http2 => {
+                let mut connection = Box::pin(self.http2.serve_connection(socket, service));
+                let end = http2::Connection::graceful_shutdown;
+                self.drive(connection.as_mut(), end, &asked, first_request_by).await;
+            }
+        }
+    }
+
+    fn service(
+        &self,
+        peer: Peer,
+        asked: &AtomicBool,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Response, Infallible>> + Send + use<>,
+    > {
+        service_fn(move |request| {
             asked.store(true, Relaxed);
             let routes = self.router.clone();
             async move { routes.oneshot(as_routed(request, peer)).await.map(stream::watched) }
-        });
-        let connection = self.http.serve_connection(TokioIo::new(socket), service);
-        tokio::pin!(connection);
+        })
+    }
+
+    async fn drive<C>(
+        &self,
+        mut connection: Pin<&mut C>,
+        end: impl FnOnce(Pin<&mut C>),
+        asked: &AtomicBool,
+        first_request_by: Instant,
+    ) where
+        C: Future<Output = hyper::Result<()>>,
+    {
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
-            () = self.nothing_asked(&asked) => {
-                metrics::count_refused("no_request");
-                return debug!("a connection was closed: its client asked for nothing in time");
-            }
+            () = nothing_asked(asked, first_request_by) => return nothing_came(),
             () = self.ending.cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                end(connection.as_mut());
                 match timeout(END_MAX, connection).await {
                     Ok(outcome) => outcome,
                     Err(_) => return debug!("a connection did not end in time, and was cut off"),
@@ -130,29 +187,65 @@ impl Connections {
             }
         };
         if let Err(error) = outcome {
-            count_broken(&*error);
-        }
-    }
-
-    /// Completes where the time for the first request has passed without one. Neither of the two
-    /// versions has begun then, or HTTP/2 has been agreed on for nothing: hyper waits for ever.
-    async fn nothing_asked(&self, asked: &AtomicBool) {
-        sleep(self.header_timeout).await;
-        if asked.load(Relaxed) {
-            pending().await
+            count_broken(&error);
         }
     }
 }
 
-/// What is spoken is bounded in both versions.
-fn http(config: &Config, streams: Streams) -> auto::Builder<Streams> {
-    let mut http = auto::Builder::new(streams);
-    http.http1()
+/// Which HTTP a connection speaks.
+#[derive(Debug, Clone, Copy)]
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// Looks at what a client sends first, and leaves it there. HTTP/2 begins with `PRI` (RFC 9113,
+/// section 3.4), and no method that is served here begins with the first two letters of it.
+async fn version(socket: &TcpStream) -> io::Result<Version> {
+    let mut first = [0; 2];
+    loop {
+        let seen = socket.peek(&mut first).await?;
+        match &first[..seen] {
+            b"PR" => return Ok(Version::Http2),
+            // What is there already is seen again at once.
+            b"P" => sleep(PEEK_AGAIN_DELAY).await,
+            _ => return Ok(Version::Http1),
+        }
+    }
+}
+
+/// Completes when the time for the first request has passed without one. hyper bounds the head of
+/// HTTP/1.1, and waits for ever where HTTP/2 has been agreed on for nothing.
+async fn nothing_asked(asked: &AtomicBool, first_request_by: Instant) {
+    sleep_until(first_request_by).await;
+    if asked.load(Relaxed) {
+        pending().await
+    }
+}
+
+fn nothing_came() {
+    metrics::count_refused("no_request");
+    debug!("a connection was closed: its client asked for nothing in time");
+}
+
+fn not_encrypted(reason: &str) {
+    metrics::count_refused("handshake");
+    debug!(reason, "a TLS handshake failed");
+}
+
+fn http1(config: &Config) -> http1::Builder {
+    let mut http1 = http1::Builder::new();
+    http1
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
         .max_buf_size(HEAD_BYTES_MAX as usize)
         .max_headers(HEADERS_MAX);
-    http.http2()
+    http1
+}
+
+fn http2(config: &Config, streams: Streams) -> http2::Builder<Streams> {
+    let mut http2 = http2::Builder::new(streams);
+    http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.http2_streams_max)
         .max_header_list_size(HEAD_BYTES_MAX)
@@ -163,7 +256,7 @@ fn http(config: &Config, streams: Streams) -> auto::Builder<Streams> {
         .max_local_error_reset_streams(RESETS_PROVOKED_MAX)
         .keep_alive_interval(config.http2_ping_interval)
         .keep_alive_timeout(config.http2_ping_timeout);
-    http
+    http2
 }
 
 /// A request as the routes expect it: with its peer, and with the host where HTTP/1.1 has it, since
@@ -178,24 +271,19 @@ fn as_routed(request: Request<Incoming>, peer: Peer) -> Request<Body> {
     request
 }
 
-/// Counts a connection that ended with an error, unless it had not begun when the edge ended.
 fn count_broken(error: &(dyn Error + 'static)) {
-    let kind = io_error_kind(error);
-    if kind != Some(io::ErrorKind::Interrupted) {
-        metrics::count_broken(kind == Some(io::ErrorKind::TimedOut));
-        debug!(error, "a connection ended with an error");
-    }
+    metrics::count_broken(is_timeout(error));
+    debug!(error, "a connection ended with an error");
 }
 
-/// What the kernel said: that it gave the connection up, where nothing was taken for the write
-/// timeout.
-fn io_error_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+/// Whether the kernel gave the connection up because nothing was taken for the write timeout.
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     let mut error = Some(error);
     while let Some(cause) = error {
         if let Some(cause) = cause.downcast_ref::<io::Error>() {
-            return Some(cause.kind());
+            return cause.kind() == io::ErrorKind::TimedOut;
         }
         error = cause.source();
     }
-    None
+    false
 }

@@ -68,7 +68,7 @@ async fn accept(
                     // Apart, so that a connection in the clear does not hold room for a handshake.
                     match config.tls.clone() {
                         Some(tls) => served.spawn(connections.serve_tls(tls, socket, peer, place)),
-                        None => served.spawn(connections.serve(socket, peer, place)),
+                        None => served.spawn(connections.serve_plain(socket, peer, place)),
                     };
                 }
                 Err(full) => complaints.refused(full, config),
