@@ -33,15 +33,6 @@ pub(crate) enum Full {
     Address,
 }
 
-impl Full {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Edge => "full",
-            Self::Address => "address_full",
-        }
-    }
-}
-
 impl Admission {
     pub(crate) fn new(config: &Config) -> Self {
         let places =

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{Config, admission::Full, metrics};
+use crate::{Config, admission::Full, metrics, refusal::Refusal};
 
 /// Logged complaints about connections come at most this often.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ pub(crate) struct Complaints {
 
 impl Complaints {
     pub(crate) fn refused(&mut self, full: Full, config: &Config) {
-        metrics::count_refused(full.as_str());
+        Refusal::of(full).count();
         if !self.is_due() {
             return;
         }

@@ -22,9 +22,10 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// Milliseconds from which each connection draws its own `retry`, since no browser has jitter.
     pub retry_milliseconds: RangeInclusive<u64>,
-    /// Connections at once; one more is closed as soon as it is accepted, which an `EventSource`
-    /// takes for a reason to try again. Each is an open file, and the log needs some too. As many
-    /// subscriptions at once, since HTTP/2 carries several on a connection.
+    /// Connections at once; of those beyond it some are told so, and the rest are closed as soon as
+    /// they are accepted: an `EventSource` tries again after either. Each is an open file, and the
+    /// log needs some too. As many subscriptions at once, since HTTP/2 carries several on a
+    /// connection.
     pub connections_max: usize,
     /// Connections of one client address at once, and as many subscriptions. An IPv6 client is its
     /// /64. Behind a proxy that is not among `trusted_proxies`, all clients have one address.
@@ -35,6 +36,14 @@ pub struct Config {
     /// Connections accepted in a second, after a second's worth at once; more wait in the kernel's
     /// queue.
     pub accept_rate_max: u32,
+    /// The age at which a stream ends and its client comes back, to another edge perhaps; each
+    /// draws its own, up to 20 % more or less. Zero is never.
+    pub connection_age_max: Duration,
+    /// The time over which streams end in a drain, each at a moment of its own; up to twice as long
+    /// where more would end in a second than `drain_rate_max`.
+    pub drain_window: Duration,
+    /// Streams that end in one second of a drain. More do only where twice the window is too short.
+    pub drain_rate_max: u32,
     /// How long a subscriber's kernel may leave sent bytes unacknowledged, or its window closed,
     /// before its connection is let go; and how long an HTTP/2 stream may take nothing before it
     /// is, and its connection goes on.
@@ -75,6 +84,9 @@ impl Default for Config {
             connections_address_max: 100_000,
             trusted_proxies: Vec::new(),
             accept_rate_max: 5_000,
+            connection_age_max: Duration::from_secs(30 * 60),
+            drain_window: Duration::from_secs(60),
+            drain_rate_max: 1_000,
             write_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
             tls: None,

@@ -14,6 +14,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, response::Response};
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, header::HOST};
 use hyper::{
     body::Incoming,
@@ -31,7 +32,11 @@ use tower::ServiceExt as _;
 use tracing::debug;
 
 use crate::{
-    Config, Tls, admission::Place, client_address::Peer, metrics, stream, stream::Streams,
+    Config, Tls,
+    body::{Flushes, Told},
+    client_address::Peer,
+    metrics, stream,
+    stream::Streams,
 };
 
 /// Bytes of a request's head, and of what hyper holds for an HTTP/1.1 connection in each direction.
@@ -63,6 +68,7 @@ pub(crate) struct Connections {
     http1: http1::Builder,
     http2: http2::Builder<Streams>,
     router: Router,
+    tls: Option<Tls>,
     handshake_timeout: Duration,
     header_timeout: Duration,
     ending: CancellationToken,
@@ -79,20 +85,25 @@ impl Connections {
             http1: http1(config),
             http2: http2(config, streams),
             router,
+            tls: config.tls.clone(),
             handshake_timeout: config.handshake_timeout,
             header_timeout: config.header_timeout,
             ending,
         }
     }
 
+    /// Serves a connection until it ends, encrypted where the edge has a certificate. Each way is
+    /// boxed by itself, so that a connection in the clear does not hold room for a handshake.
+    pub(crate) fn serve(self: &Arc<Self>, socket: TcpStream, peer: Peer) -> BoxFuture<'static, ()> {
+        let connections = Arc::clone(self);
+        match self.tls.clone() {
+            Some(tls) => Box::pin(connections.serve_tls(tls, socket, peer)),
+            None => Box::pin(connections.serve_plain(socket, peer)),
+        }
+    }
+
     /// Serves a connection after its TLS handshake, in the version that was agreed on (RFC 7301).
-    pub(crate) async fn serve_tls(
-        self: Arc<Self>,
-        tls: Tls,
-        socket: TcpStream,
-        peer: Peer,
-        _place: Place,
-    ) {
+    async fn serve_tls(self: Arc<Self>, tls: Tls, socket: TcpStream, peer: Peer) {
         let handshake = timeout(self.handshake_timeout, tls.accept(socket));
         let encrypted = match self.ending.run_until_cancelled(handshake).await {
             Some(Ok(Ok(encrypted))) => encrypted,
@@ -104,15 +115,15 @@ impl Connections {
             Some(b"h2") => Version::Http2,
             _ => Version::Http1,
         };
-        self.serve(encrypted, version, peer, self.first_request_by()).await;
+        self.answer(encrypted, version, peer, self.first_request_by()).await;
     }
 
     /// Serves a connection in the clear, in the version in which its client begins.
-    pub(crate) async fn serve_plain(self: Arc<Self>, socket: TcpStream, peer: Peer, _place: Place) {
+    async fn serve_plain(self: Arc<Self>, socket: TcpStream, peer: Peer) {
         let first_request_by = self.first_request_by();
         let looked_at = timeout_at(first_request_by, version(&socket));
         match self.ending.run_until_cancelled(looked_at).await {
-            Some(Ok(Ok(version))) => self.serve(socket, version, peer, first_request_by).await,
+            Some(Ok(Ok(version))) => self.answer(socket, version, peer, first_request_by).await,
             Some(Ok(Err(error))) => count_broken(&error),
             Some(Err(_)) => nothing_came(),
             None => {}
@@ -123,25 +134,29 @@ impl Connections {
         Instant::now() + self.header_timeout
     }
 
-    /// Serves what a client asks for, until it leaves or the edge ends and its answers have.
+    /// Answers what a client asks for, until it leaves or the edge ends and its answers have.
     ///
     /// What HTTP/2 needs lies apart, so that a connection of HTTP/1.1 does not hold room for it.
-    async fn serve(
+    async fn answer(
         &self,
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         version: Version,
         peer: Peer,
         first_request_by: Instant,
     ) {
-        let (socket, asked) = (TokioIo::new(socket), AtomicBool::new(false));
-        let service = self.service(peer, &asked);
+        let asked = AtomicBool::new(false);
         match version {
             Version::Http1 => {
+                let flushes = Flushes::default();
+                let socket = TokioIo::new(Told::new(socket, flushes.clone()));
+                let service = self.service(peer, Some(flushes), &asked);
                 let connection = pin!(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
                 self.drive(connection, end, &asked, first_request_by).await;
             }
             Version::Http2 => {
+                let service = self.service(peer, None, &asked);
+                let socket = TokioIo::new(socket);
                 let mut connection = Box::pin(self.http2.serve_connection(socket, service));
                 let end = http2::Connection::graceful_shutdown;
                 self.drive(connection.as_mut(), end, &asked, first_request_by).await;
@@ -152,6 +167,7 @@ impl Connections {
     fn service(
         &self,
         peer: Peer,
+        flushes: Option<Flushes>,
         asked: &AtomicBool,
     ) -> impl Service<
         Request<Incoming>,
@@ -162,7 +178,11 @@ impl Connections {
         service_fn(move |request| {
             asked.store(true, Relaxed);
             let routes = self.router.clone();
-            async move { routes.oneshot(as_routed(request, peer)).await.map(stream::watched) }
+            let mut request = as_routed(request, peer);
+            if let Some(flushes) = &flushes {
+                request.extensions_mut().insert(flushes.clone());
+            }
+            async move { routes.oneshot(request).await.map(stream::watched) }
         })
     }
 
@@ -186,7 +206,10 @@ impl Connections {
                 }
             }
         };
-        if let Err(error) = outcome {
+        // An error of the user, which is us, is a stream that broke off as it should.
+        if let Err(error) = outcome
+            && !error.is_user()
+        {
             count_broken(&error);
         }
     }

@@ -1,6 +1,6 @@
 //! An edge: one tail, one fan-out, and the subscriptions on them.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use parking_lot::Mutex;
@@ -9,14 +9,16 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, PollAnswer, PollError, PollRequest, SubscribeRequest, Subscription,
+    Config, DrainPlan, PollAnswer, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Admission,
+    drain::Drain,
     fanout::Fanout,
     follow::{TailHealth, follow},
     http,
     metrics::Sent,
     poll,
     replays::Replays,
+    returns::Returns,
     server,
     subscription::{Audience, Shared},
 };
@@ -28,8 +30,8 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts to follow the log. Cancelling `ending` ends every subscription, in good order, and
-    /// the tail.
+    /// Starts to follow the log. Cancelling `ending` ends every subscription at once, in good order,
+    /// and the tail; [`drain`](Self::drain) before it lets them end one after the other.
     ///
     /// Must be called within a tokio runtime, and after the metrics recorder is installed.
     pub fn start(config: Config, backbone: Arc<dyn Backbone>, ending: CancellationToken) -> Self {
@@ -44,6 +46,7 @@ impl Edge {
         ));
         let replays = Arc::new(Replays::new(Arc::clone(&backbone), config.replays_max));
         let admission = Admission::new(&config);
+        let drain = Drain::new(&config, ending);
         let shared = Arc::new(Shared {
             config,
             backbone,
@@ -52,7 +55,8 @@ impl Edge {
             sent: Sent::new(),
             replays,
             admission,
-            ending,
+            drain,
+            returns: Returns::new(),
         });
         Self { shared, follower: Mutex::new(Some(follower)) }
     }
@@ -68,8 +72,29 @@ impl Edge {
     /// # Errors
     /// Where the listener's socket options cannot be set.
     pub async fn serve(&self, listener: TcpListener, router: Router) -> io::Result<()> {
-        let Shared { config, admission, ending, .. } = &*self.shared;
-        server::serve(listener, router, config, admission, ending).await
+        server::serve(listener, router, &self.shared).await
+    }
+
+    /// Begins to drain: every open stream ends at its own moment of the drain's window, and new
+    /// ones are refused. Events go on until then.
+    pub fn drain(&self) -> DrainPlan {
+        self.shared.drain.begin()
+    }
+
+    /// What a drain that began now would do.
+    pub fn drain_plan(&self) -> DrainPlan {
+        self.shared.drain.plan()
+    }
+
+    /// How long a drain takes at most.
+    pub fn drain_time_max(&self) -> Duration {
+        self.shared.drain.time_max()
+    }
+
+    /// Waits until the drain that has begun is over: every stream has ended, but for those whose
+    /// readers take nothing. They end with `ending`, or are cut off some seconds later.
+    pub async fn drained(&self) {
+        self.shared.drain.over().await;
     }
 
     /// Begins a subscription, as `GET /v1/events` does.

@@ -28,6 +28,8 @@ pub(crate) struct Hello<'a> {
     pub(crate) edge: &'a str,
     pub(crate) resume: &'static str,
     pub(crate) heartbeat_seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_age_seconds: Option<u64>,
 }
 
 /// Encodes an event in an envelope.
@@ -194,8 +196,8 @@ mod tests {
         let at = Cursor::new(Epoch(1), Sequence(2));
         assert_eq!(cursor(at), "event: tidewire.cursor\nid: 00000001-2\ndata: {}\n\n");
         assert_eq!(
-            retry("stopping", 1_500),
-            "event: tidewire.retry\nretry: 1500\ndata: {\"reason\":\"stopping\"}\n\n",
+            retry("draining", 1_500),
+            "event: tidewire.retry\nretry: 1500\ndata: {\"reason\":\"draining\"}\n\n",
         );
     }
 

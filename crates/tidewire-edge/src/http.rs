@@ -1,6 +1,6 @@
 //! The edge's public routes.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -17,15 +17,20 @@ use tracing::warn;
 use crate::{
     Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
+    body::{self, Flushes},
     client_address::Peer,
-    frame, metrics, poll,
+    form::Form,
+    poll,
     problem::Problem,
+    refusal::Refusal,
     start::Start,
-    subscription::{Audience, Shared, retry},
+    subscription::{Audience, Shared},
 };
 
 const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// What says that a connection takes no other request.
+pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// How long a browser may remember what a preflight allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
@@ -47,47 +52,60 @@ async fn subscribe(
     State(shared): State<Arc<Shared>>,
     RawQuery(query): RawQuery,
     peer: Option<Extension<Peer>>,
+    flushes: Option<Extension<Flushes>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let request = SubscribeRequest::parse(query.as_deref().unwrap_or_default(), &headers)?;
-    let peer = peer.map(|Extension(Peer(address))| address);
-    let place = match shared.admission.subscription(peer, &headers) {
+    let query = query.as_deref().unwrap_or_default();
+    let form = Form::parse(query, &headers)?;
+    let request = SubscribeRequest::parse(query, &headers)?;
+    let flushes = flushes.map(|Extension(flushes)| flushes);
+    let place = match admit(&shared, peer, &headers) {
         Ok(place) => place,
-        Err(full) => return Ok(come_back(&shared, &headers, full.as_str())),
+        Err(refusal) => return Ok(refusal.answer(&shared, form, flushes)),
     };
     match Subscription::begin(shared.clone(), request, Audience::Stream).await {
-        Ok((subscription, start)) => Ok(stream_response(subscription, place, &start)),
+        Ok((subscription, start)) => {
+            Ok(stream_response((subscription, place), &start, form, flushes))
+        }
         Err(error) => {
             warn!(%error, "a subscription could not begin");
-            Ok(come_back(&shared, &headers, "unavailable"))
+            Ok(Refusal::UNAVAILABLE.answer(&shared, form, flushes))
         }
     }
 }
 
 async fn answer_poll(
     State(shared): State<Arc<Shared>>,
-    peer: Option<Extension<Peer>>,
     RawQuery(query): RawQuery,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let request = PollRequest::parse(query.as_deref().unwrap_or_default(), &headers)?;
+    let refusal = match admit(&shared, peer, &headers) {
+        Ok(_place) => match poll::poll(shared.clone(), request).await {
+            Ok(answer) => return Ok(poll_response(answer.to_json())),
+            Err(PollError::Stopping) => Refusal::DRAINING,
+            Err(PollError::Unavailable(error)) => {
+                warn!(%error, "a poll could not be answered");
+                Refusal::UNAVAILABLE
+            }
+        },
+        Err(refusal) => refusal,
+    };
+    Ok(refusal.answer(&shared, Form::STATUS, None))
+}
+
+/// A place for one more subscription, or why there is none.
+fn admit(
+    shared: &Shared,
+    peer: Option<Extension<Peer>>,
+    headers: &HeaderMap,
+) -> Result<Place, Refusal> {
+    if shared.drain.has_begun() {
+        return Err(Refusal::DRAINING);
+    }
     let peer = peer.map(|Extension(Peer(address))| address);
-    let _place = match shared.admission.subscription(peer, &headers) {
-        Ok(place) => place,
-        Err(full) => {
-            metrics::count_refused(full.as_str());
-            return Ok(try_again(retry(&shared.config), why(full.as_str())));
-        }
-    };
-    let detail = match poll::poll(shared.clone(), request).await {
-        Ok(answer) => return Ok(poll_response(answer.to_json())),
-        Err(PollError::Stopping) => "this edge is stopping: try again, and come to another",
-        Err(PollError::Unavailable(error)) => {
-            warn!(%error, "a poll could not be answered");
-            why("unavailable")
-        }
-    };
-    Ok(try_again(retry(&shared.config), detail))
+    shared.admission.subscription(peer, headers).map_err(Refusal::of)
 }
 
 fn poll_response(json: Vec<u8>) -> Response {
@@ -99,12 +117,18 @@ fn poll_response(json: Vec<u8>) -> Response {
     (headers, json).into_response()
 }
 
-fn stream_response(subscription: Subscription, place: Place, start: &Start) -> Response {
-    let frames = stream::unfold((subscription, place), async |(mut subscription, place)| {
+/// Streams what a subscription hands out; its place is free again when it ends.
+fn stream_response(
+    subscription: (Subscription, Place),
+    start: &Start,
+    form: Form,
+    flushes: Option<Flushes>,
+) -> Response {
+    let frames = stream::unfold(subscription, async |(mut subscription, place)| {
         let bytes = subscription.next().await?;
-        Some((Ok::<_, Infallible>(bytes), (subscription, place)))
+        Some((bytes, (subscription, place)))
     });
-    let mut response = event_stream(Body::from_stream(frames));
+    let mut response = event_stream(body::of_frames(frames, form.end, flushes));
     if let Start::Gap(gap) = start {
         // Digits and a hyphen are a header's value.
         if let Ok(value) = HeaderValue::from_str(&gap.resumed_from.to_string()) {
@@ -114,35 +138,11 @@ fn stream_response(subscription: Subscription, place: Place, start: &Start) -> R
     response
 }
 
-/// There is no place, or the backbone is away. A native `EventSource` never comes back from an error status, so whoever
-/// reads event streams gets a stream that ends, with the time to come back; the rest get a 503.
-fn come_back(shared: &Shared, headers: &HeaderMap, reason: &'static str) -> Response {
-    metrics::count_refused(reason);
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let delay = retry(&shared.config);
-    if accept.is_some_and(|accept| accept.contains("text/event-stream")) {
-        return event_stream(Body::from(frame::retry(reason, delay)));
-    }
-    try_again(delay, why(reason))
-}
-
-/// Why a request is refused, in words.
-fn why(reason: &str) -> &'static str {
-    match reason {
-        "full" => "the hub has no room for more subscribers: try again soon",
-        "address_full" => "your address has as many subscribers as it may have",
-        _ => "the event log does not answer: try again soon",
-    }
-}
-
-/// A 503 with the time to come back, which differs for each client.
-fn try_again(delay_milliseconds: u64, detail: &str) -> Response {
-    let seconds = HeaderValue::from(delay_milliseconds.div_ceil(1_000));
-    ([(header::RETRY_AFTER, seconds)], Problem::unavailable(detail)).into_response()
-}
-
-fn event_stream(body: Body) -> Response {
+/// An answer that is an event stream, the last on its connection: a browser would send its next
+/// request on the same one, to the same edge, which may be old, full or leaving.
+pub(crate) fn event_stream(body: Body) -> Response {
     let headers = [
+        (header::CONNECTION, CLOSE),
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform")),
         (ACCEL_BUFFERING, HeaderValue::from_static("no")),
@@ -151,12 +151,13 @@ fn event_stream(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-/// Lets pages of the configured origins read streams, and the cursor header with them.
-fn cors(origins: &[HeaderValue]) -> CorsLayer {
+/// Lets pages of the configured origins read streams, and with them the headers that say where they
+/// begin and when to come back.
+pub(crate) fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
         .allow_methods([Method::GET])
         .allow_headers([HeaderName::from_static("last-event-id"), header::AUTHORIZATION])
-        .expose_headers([RESUMED_FROM])
+        .expose_headers([RESUMED_FROM, header::RETRY_AFTER])
         .max_age(PREFLIGHT_MAX_AGE)
 }

@@ -46,8 +46,9 @@ pub fn describe() {
         ("tidewire_edge_tail_interruptions_total", "Times the tail was interrupted"),
         (
             "tidewire_edge_connections_refused_total",
-            "Connections or subscriptions that were not served: the hub is full, or full of one client \
-             address's; out of open files; its log does not answer; TLS was not agreed on, or nothing asked for, in time",
+            "Connections or subscriptions that were not served, whether a status said so or a stream of \
+             one frame: the hub is full, or full of one client address's; out of open files; draining; \
+             its log does not answer; TLS was not agreed on, or nothing asked for, in time",
         ),
         (
             "tidewire_edge_connections_broken_total",
@@ -81,11 +82,19 @@ pub fn describe() {
 fn begin_at_zero() {
     let series: &[(&str, &str, &[&str])] = &[
         ("tidewire_edge_connections_opened_total", "resume", &["live", "resumed", "gap"]),
-        ("tidewire_edge_connections_closed_total", "reason", &["client", "stopping"]),
+        ("tidewire_edge_connections_closed_total", "reason", &["client", "age", "draining"]),
         (
             "tidewire_edge_connections_refused_total",
             "reason",
-            &["full", "address_full", "not_accepted", "unavailable", "handshake", "no_request"],
+            &[
+                "full",
+                "address_full",
+                "not_accepted",
+                "unavailable",
+                "draining",
+                "handshake",
+                "no_request",
+            ],
         ),
         ("tidewire_edge_connections_broken_total", "reason", &["write_timeout", "cut"]),
         (
@@ -147,15 +156,19 @@ impl ReplayBecause {
 pub(crate) enum ClosedBecause {
     /// The client left, or its connection broke.
     Client,
-    /// The edge is stopping.
-    Stopping,
+    /// It had reached its age.
+    Age,
+    /// The edge drains, or ends.
+    Draining,
 }
 
 impl ClosedBecause {
-    fn as_str(self) -> &'static str {
+    /// As the protocol and the metrics spell it.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
-            Self::Stopping => "stopping",
+            Self::Age => "age",
+            Self::Draining => "draining",
         }
     }
 }

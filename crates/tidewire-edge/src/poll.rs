@@ -122,8 +122,8 @@ pub(crate) async fn poll(
 }
 
 async fn gather(shared: Arc<Shared>, request: PollRequest) -> Result<PollAnswer, PollError> {
-    let ending = shared.ending.clone();
-    if ending.is_cancelled() {
+    let ending = shared.drain.ending().clone();
+    if shared.drain.has_begun() {
         return Err(PollError::Stopping);
     }
     let asked_at = Instant::now();

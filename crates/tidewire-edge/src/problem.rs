@@ -28,8 +28,9 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method".into())
     }
 
-    pub(crate) fn unavailable(detail: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail.into())
+    /// A refusal that speaks of now only.
+    pub(crate) fn for_now(status: StatusCode, detail: &str) -> Self {
+        Self::new(status, detail.into())
     }
 
     fn new(status: StatusCode, detail: String) -> Self {

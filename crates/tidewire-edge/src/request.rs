@@ -146,7 +146,7 @@ fn heartbeat(value: &str) -> Result<Duration, Invalid> {
     }
 }
 
-fn choice<T: Copy>(
+pub(crate) fn choice<T: Copy>(
     name: &'static str,
     value: &str,
     choices: [(&'static str, T); 2],

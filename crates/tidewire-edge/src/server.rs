@@ -8,8 +8,8 @@ use tokio::{net::TcpListener, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, accept_rate::AcceptRate, admission::Admission, client_address::Peer,
-    complaints::Complaints, connection::Connections, stream::Streams,
+    Config, accept_rate::AcceptRate, client_address::Peer, complaints::Complaints,
+    connection::Connections, overload::Overload, stream::Streams, subscription::Shared,
 };
 
 /// Bytes that the kernel takes for a socket beyond what it has already sent: a stalled reader pins
@@ -30,28 +30,27 @@ const ACCEPT_AGAIN_DELAY: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    config: &Config,
-    admission: &Admission,
-    ending: &CancellationToken,
+    shared: &Arc<Shared>,
 ) -> io::Result<()> {
+    let (config, ending) = (&shared.config, shared.drain.ending());
     prepare(&listener, config)?;
     tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
         let connections = Connections::new(router, config, streams.clone(), ending.clone());
-        accept(listener, Arc::new(connections), config, admission, ending).await;
+        accept(listener, Arc::new(connections), Overload::new(shared, &streams), shared).await;
         streams.ended().await;
     });
     Ok(())
 }
 
-/// Accepts connections until `ending` is cancelled, and waits until all have ended.
+/// Accepts connections until the edge ends, and waits until all have ended.
 async fn accept(
     listener: TcpListener,
     connections: Arc<Connections>,
-    config: &Config,
-    admission: &Admission,
-    ending: &CancellationToken,
+    overload: Overload,
+    shared: &Shared,
 ) {
+    let (config, ending) = (&shared.config, shared.drain.ending());
     let served = TaskTracker::new();
     let mut rate = AcceptRate::new(config.accept_rate_max);
     let mut complaints = Complaints::default();
@@ -61,17 +60,18 @@ async fn accept(
     };
     while let Some(accepted) = ending.run_until_cancelled(next()).await {
         match accepted {
-            Ok((socket, peer)) => match admission.connection(peer.ip()) {
+            Ok((socket, peer)) => match shared.admission.connection(peer.ip()) {
                 Ok(place) => {
-                    let connections = Arc::clone(&connections);
-                    let peer = Peer(peer.ip());
-                    // Apart, so that a connection in the clear does not hold room for a handshake.
-                    match config.tls.clone() {
-                        Some(tls) => served.spawn(connections.serve_tls(tls, socket, peer, place)),
-                        None => served.spawn(connections.serve_plain(socket, peer, place)),
-                    };
+                    let connection = connections.serve(socket, Peer(peer.ip()));
+                    served.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
                 }
-                Err(full) => complaints.refused(full, config),
+                Err(full) => {
+                    complaints.refused(full, config);
+                    overload.answer(socket, Peer(peer.ip()), full);
+                }
             },
             Err(error) => {
                 complaints.not_accepted(&error);
@@ -80,6 +80,7 @@ async fn accept(
         }
     }
     drop(listener);
+    overload.ended().await;
     served.close();
     served.wait().await;
 }

@@ -12,11 +12,12 @@ use tokio::{
     task::yield_now,
     time::{Instant, sleep_until},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, SubscribeRequest,
     admission::Admission,
+    drain::{Drain, Stay},
     fanout::{Attached, Fanout, Live},
     feed::{Batch, Behind, FeedKey},
     follow::TailHealth,
@@ -26,6 +27,7 @@ use crate::{
     reading::{Found, find},
     replays::{Replays, Wanted},
     request::OnGap,
+    returns::{Returns, retry},
     start::{self, Place, Start},
     window::Recent,
 };
@@ -47,8 +49,8 @@ pub(crate) struct Shared {
     pub(crate) sent: Sent,
     pub(crate) replays: Arc<Replays>,
     pub(crate) admission: Admission,
-    /// Cancelled when every subscription shall end.
-    pub(crate) ending: CancellationToken,
+    pub(crate) drain: Drain,
+    pub(crate) returns: Returns,
 }
 
 impl Shared {
@@ -91,6 +93,7 @@ pub struct Subscription {
     quiet_until: Instant,
     /// The last point that the client got, and when.
     told: (ResumePoint, Instant),
+    stay: Stay,
     closed_because: ClosedBecause,
 }
 
@@ -118,9 +121,13 @@ impl Subscription {
         let heartbeat_interval = request.heartbeat.unwrap_or(shared.config.heartbeat_interval);
         let now = Instant::now();
         let Place { after: cursor, snapshot_until } = start.place();
-        if audience == Audience::Stream {
-            metrics::count_opened(start.as_str());
-        }
+        let (stay, age) = match audience {
+            Audience::Stream => {
+                metrics::count_opened(start.as_str());
+                Stay::begin(shared.config.connection_age_max, &shared.drain)
+            }
+            Audience::Poll => (Stay::until_ending(&shared.drain), None),
+        };
         let mut subscription = Self {
             shared,
             audience,
@@ -136,24 +143,24 @@ impl Subscription {
             opening: None,
             quiet_until: now,
             told: (start.place().point(), now),
+            stay,
             closed_because: ClosedBecause::Client,
         };
-        subscription.opening = Some(subscription.open(start));
+        subscription.opening = Some(subscription.open(start, age));
         subscription
     }
 
     /// Waits for the next bytes to send; `None` at the end. Each call's bytes are whole frames.
     /// Dropping the future before it is done loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
-        if let ClosedBecause::Stopping = self.closed_because {
+        if self.closed_because != ClosedBecause::Client {
             return None;
         }
-        let ending = self.shared.ending.clone();
         let bytes = match self.opening.take() {
             Some(opening) => opening,
-            None => match ending.run_until_cancelled(self.advance()).await {
-                Some(bytes) => bytes,
-                None => self.farewell()?,
+            None => match self.advance_or_end().await {
+                Ok(bytes) => bytes,
+                Err(because) => self.farewell(because)?,
             },
         };
         self.quiet_until = Instant::now() + self.quiet_interval();
@@ -163,11 +170,17 @@ impl Subscription {
         Some(bytes)
     }
 
-    /// Goes through the loop until there is something to hand out.
-    async fn advance(&mut self) -> Bytes {
+    /// Goes through the loop until there is something to hand out, or the hub ends the stream here;
+    /// says why.
+    async fn advance_or_end(&mut self) -> Result<Bytes, ClosedBecause> {
         loop {
-            if let Some(bytes) = self.step().await {
-                return bytes;
+            if let Some(because) = self.stay.over() {
+                return Err(because);
+            }
+            match self.stay.news().run_until_cancelled(self.step()).await {
+                Some(Some(bytes)) => return Ok(bytes),
+                Some(None) => {}
+                None => self.stay.hear(&self.shared.drain),
             }
         }
     }
@@ -175,6 +188,7 @@ impl Subscription {
     /// One turn of the loop: join, or read a page. Dropping the future before it is done loses
     /// nothing.
     pub(crate) async fn step(&mut self) -> Option<Bytes> {
+        let until = self.stay.until_or(self.quiet_until);
         if let Some(live) = &mut self.live {
             tokio::select! {
                 biased;
@@ -185,7 +199,7 @@ impl Subscription {
                         self.begin_replay(ReplayBecause::Lagged);
                     }
                 },
-                () = sleep_until(self.quiet_until) => return Some(self.keep_alive()),
+                () = sleep_until(until) => return self.keep_alive(),
             }
         } else if let Some(reading) = &mut self.reading {
             tokio::select! {
@@ -194,7 +208,7 @@ impl Subscription {
                     self.reading = None;
                     return found.ok().and_then(|found| self.take_found(found));
                 }
-                () = sleep_until(self.quiet_until) => return Some(self.keep_alive()),
+                () = sleep_until(until) => return self.keep_alive(),
             }
         } else if self.snapshot_until.is_some() {
             self.begin_replay(ReplayBecause::Snapshot);
@@ -354,7 +368,7 @@ impl Subscription {
 
     /// The first frames. A gap comes before the hello: both move the client's cursor, and a cut
     /// between them must not let it resume behind a gap that it has never seen.
-    fn open(&self, start: &Start) -> Bytes {
+    fn open(&self, start: &Start, age: Option<Duration>) -> Bytes {
         let mut opening = BytesMut::new();
         if let Start::Gap(gap) = start {
             metrics::count_gap(gap.reason);
@@ -367,6 +381,7 @@ impl Subscription {
                 edge: &self.shared.config.name,
                 resume: start.as_str(),
                 heartbeat_seconds: self.heartbeat_interval.as_secs(),
+                max_age_seconds: age.map(|age| age.as_secs()),
             };
             let frame = frame::hello(start.place().point(), retry(&self.shared.config), &hello);
             opening.extend_from_slice(&frame);
@@ -375,25 +390,48 @@ impl Subscription {
         if opening.is_empty() { frame::HEARTBEAT } else { opening.freeze() }
     }
 
-    /// A heartbeat, or in its place the cursor of a log that has moved on without this client.
-    fn keep_alive(&mut self) -> Bytes {
-        metrics::count_heartbeat();
-        let (told, told_at) = self.told;
-        if told_at.elapsed() >= CURSOR_INTERVAL {
-            let point = self.catch_up();
-            // A snapshot's end is told by a cursor, so nothing before it is.
-            if self.control && !point.in_snapshot && told != point {
-                self.tell(point);
-                return frame::cursor(self.cursor);
-            }
+    /// A heartbeat, or in its place the cursor of a log that has moved on without this client;
+    /// nothing where its stay is over.
+    fn keep_alive(&mut self) -> Option<Bytes> {
+        if self.stay.over().is_some() {
+            return None;
         }
-        frame::HEARTBEAT
+        metrics::count_heartbeat();
+        let (_, told_at) = self.told;
+        let moved_on = (told_at.elapsed() >= CURSOR_INTERVAL).then(|| self.move_on()).flatten();
+        Some(moved_on.unwrap_or(frame::HEARTBEAT))
     }
 
-    /// The last frame before the hub ends the stream.
-    fn farewell(&mut self) -> Option<Bytes> {
-        self.closed_because = ClosedBecause::Stopping;
-        self.control.then(|| frame::retry("stopping", retry(&self.shared.config)))
+    /// The cursor of a log that has moved on without this client, if it has and the client wants to
+    /// know.
+    fn move_on(&mut self) -> Option<Bytes> {
+        let point = self.catch_up();
+        let (told, _) = self.told;
+        // A snapshot's end is told by a cursor, so nothing before it is.
+        (self.control && !point.in_snapshot && told != point).then(|| {
+            self.tell(point);
+            frame::cursor(point.after)
+        })
+    }
+
+    /// The last frames before the hub ends the stream. The cursor goes along: where streams end
+    /// often, a quiet client would keep the one that it came with until that has expired.
+    fn farewell(&mut self, because: ClosedBecause) -> Option<Bytes> {
+        self.closed_because = because;
+        if !self.control {
+            return None;
+        }
+        let config = &self.shared.config;
+        let delay = match because {
+            ClosedBecause::Draining => self.shared.returns.appoint(config),
+            // Ages differ, so those who come back are spread already.
+            ClosedBecause::Age | ClosedBecause::Client => retry(config),
+        };
+        let farewell = frame::retry(because.as_str(), delay);
+        Some(match self.move_on() {
+            None => farewell,
+            Some(cursor) => [cursor, farewell].concat().into(),
+        })
     }
 
     /// Notes that the client gets a point with what is handed out now.
@@ -420,9 +458,4 @@ impl Drop for Subscription {
             metrics::count_closed(self.closed_because);
         }
     }
-}
-
-/// A `retry` of its own for each connection, in milliseconds.
-pub(crate) fn retry(config: &Config) -> u64 {
-    rand::rng().random_range(config.retry_milliseconds.clone())
 }

@@ -1,6 +1,6 @@
 //! The subscription loop under random schedules: publishing, a tail that lags and breaks, small
 //! windows, slow readers, disconnects, expiry, other epochs, every starting point, streams and polls in
-//! turn; in simulated time, by seed.
+//! turn, ages, drains to a younger edge; in simulated time, by seed.
 //!
 //! A checker that knows the whole log follows every subscriber: each frame must be the next wanted
 //! event after what it has seen, or a gap that is true.
@@ -49,8 +49,10 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
         total.add(&tally);
     }
     println!("{SEEDS} schedules: {total:?}");
-    let Tally { delivered, gaps, passed_over, cut_snapshots, polled } = total;
-    let are_many = delivered > SEEDS * 50 && polled > SEEDS * 10 && passed_over > SEEDS;
+    let Tally { delivered, gaps, passed_over, cut_snapshots, polled, aged, drained } = total;
+    let are_many = delivered > SEEDS * 50
+        && [passed_over, aged, drained].iter().all(|count| *count > SEEDS)
+        && polled > SEEDS * 10;
     let are_some = gaps > SEEDS / 10 && cut_snapshots > SEEDS / 10;
     assert!(are_many && are_some, "the schedules do what they are for");
 }
@@ -65,6 +67,63 @@ struct Tally {
     cut_snapshots: u64,
     /// Events that came in answer to polls.
     polled: u64,
+    /// Streams that the edge ended, since they had reached their age.
+    aged: u64,
+    /// Streams that ended in a drain.
+    drained: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        self.gaps += other.gaps;
+        self.passed_over += other.passed_over;
+        self.cut_snapshots += other.cut_snapshots;
+        self.polled += other.polled;
+        self.aged += other.aged;
+        self.drained += other.drained;
+    }
+}
+
+/// The edges of a schedule: the youngest takes subscribers, the one before it is drained or ended.
+struct Edges {
+    config: Config,
+    log: Arc<ModelLog>,
+    all: Vec<(Edge, CancellationToken)>,
+}
+
+impl Edges {
+    fn start(&mut self) {
+        let ending = CancellationToken::new();
+        let backbone = Arc::clone(&self.log) as Arc<dyn Backbone>;
+        self.all.push((Edge::start(self.config.clone(), backbone, ending.clone()), ending));
+    }
+
+    fn youngest(&self) -> &Edge {
+        let (edge, _) = self.all.last().expect("there is one");
+        edge
+    }
+
+    /// Another takes this one's place, whose streams end one after the other; those of the one
+    /// before end now.
+    fn roll(&mut self) {
+        self.all.iter().for_each(|(edge, ending)| {
+            if edge.drain().streams == 0 {
+                ending.cancel()
+            }
+        });
+        if let [.., (_, ending), _] = &*self.all {
+            ending.cancel();
+        }
+        self.start();
+    }
+
+    async fn end(self) {
+        for (edge, ending) in self.all {
+            ending.cancel();
+            edge.stopped().await;
+        }
+    }
 }
 
 /// One schedule.
@@ -78,10 +137,12 @@ async fn run(seed: u64) -> Tally {
         window_events_max: random.random_range(if bursts { 300..2_000 } else { 1..20 }),
         window_bytes_max: if bursts { 1 << 30 } else { random.random_range(500..40_000) },
         replays_max: random.random_range(1..3),
+        connection_age_max: Duration::from_secs(random.random_range(0..40)),
+        drain_window: Duration::from_secs(random.random_range(0..20)),
         ..Config::default()
     };
-    let ending = CancellationToken::new();
-    let edge = Edge::start(config, Arc::clone(&log) as Arc<dyn Backbone>, ending.clone());
+    let mut edges = Edges { config, log: Arc::clone(&log), all: Vec::new() };
+    edges.start();
     let mut readers: Vec<_> =
         (0..random.random_range(1..6)).map(|_| Reader::new(&mut random)).collect();
 
@@ -96,32 +157,22 @@ async fn run(seed: u64) -> Tally {
             52..53 => log.make_anew(&mut random),
             53..55 => log.break_tail(),
             55..58 => tokio::time::sleep(Duration::from_secs(random.random_range(1..20))).await,
-            58..62 => tokio::task::yield_now().await,
+            58..60 => edges.roll(),
+            60..62 => tokio::task::yield_now().await,
             _ => {
                 let reader = random.random_range(0..readers.len());
-                readers[reader].step(&edge, &log, &mut random).await;
+                readers[reader].step(edges.youngest(), &log, &mut random).await;
             }
         }
     }
     log.settle();
     let mut tally = Tally::default();
     for reader in &mut readers {
-        reader.drain(&edge, &log).await;
+        reader.catch_up(edges.youngest(), &log).await;
         tally.add(&reader.tally);
     }
-    ending.cancel();
-    edge.stopped().await;
+    edges.end().await;
     tally
-}
-
-impl Tally {
-    fn add(&mut self, other: &Self) {
-        self.delivered += other.delivered;
-        self.gaps += other.gaps;
-        self.passed_over += other.passed_over;
-        self.cut_snapshots += other.cut_snapshots;
-        self.polled += other.polled;
-    }
 }
 
 /// A subscriber, and the checker that follows it.
@@ -137,6 +188,8 @@ struct Reader {
     snapshot_over_at: Option<Cursor>,
     /// The log's head when it last connected.
     head_then: Cursor,
+    /// Whether the edge has said that it ends the stream.
+    is_sent_away: bool,
     tally: Tally,
 }
 
@@ -163,6 +216,7 @@ impl Reader {
             drains_by_polls: random.random_range(0..4) == 0,
             snapshot_over_at: None,
             head_then: Cursor::new(Epoch(0), Sequence::ZERO),
+            is_sent_away: false,
             tally: Tally::default(),
         }
     }
@@ -205,6 +259,7 @@ impl Reader {
         self.request.last_event_id = self.point().map(|point| point.to_string());
         self.head_then = log.lock().head();
         self.subscription = edge.subscribe(self.request.clone()).await.ok();
+        self.is_sent_away = false;
         self.tally.cut_snapshots += u64::from(self.in_snapshot);
     }
 
@@ -227,17 +282,26 @@ impl Reader {
     /// Reads what is there, of which so many frames arrive; says whether anything was.
     async fn read_one(&mut self, log: &ModelLog, arriving: usize) -> bool {
         let Some(subscription) = &mut self.subscription else { return false };
-        let Ok(Some(bytes)) = timeout(Duration::from_millis(20), subscription.next()).await else {
-            return false;
+        let bytes = match timeout(Duration::from_millis(20), subscription.next()).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                let is_told = self.is_sent_away || !self.request.control;
+                assert!(is_told, "no stream ends without a word");
+                self.subscription = None;
+                return true;
+            }
+            Err(_) => return false,
         };
+        assert!(!self.is_sent_away, "nothing comes behind the farewell");
         let frames = std::str::from_utf8(&bytes).unwrap().split_inclusive("\n\n");
         for frame in frames.take(arriving) {
+            assert!(!self.is_sent_away, "nothing comes behind the farewell");
             self.check(frame, log);
         }
         true
     }
 
-    async fn drain(&mut self, edge: &Edge, log: &ModelLog) {
+    async fn catch_up(&mut self, edge: &Edge, log: &ModelLog) {
         let head = log.lock().head();
         let mut silences = 0;
         for _ in 0..10_000 {
@@ -270,6 +334,13 @@ impl Reader {
         }
         let field =
             |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        if field("event") == Some("tidewire.retry") {
+            self.is_sent_away = true;
+            let is_age = frame.contains("\"age\"");
+            let count = if is_age { &mut self.tally.aged } else { &mut self.tally.drained };
+            *count += 1;
+            return;
+        }
         let id: ResumePoint = field("id").expect("every frame has an id").parse().unwrap();
         let log = log.lock();
         match field("event") {

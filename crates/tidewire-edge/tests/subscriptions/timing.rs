@@ -10,40 +10,48 @@ use tokio_util::sync::CancellationToken;
 
 use super::model::ModelLog;
 
-struct Story {
-    log: Arc<ModelLog>,
-    edge: Edge,
-    ending: CancellationToken,
+pub(crate) struct Story {
+    pub(crate) log: Arc<ModelLog>,
+    pub(crate) edge: Edge,
+    pub(crate) ending: CancellationToken,
     random: StdRng,
 }
 
 impl Story {
     fn begin() -> Self {
+        Self::begin_with(Config::default())
+    }
+
+    pub(crate) fn begin_with(config: Config) -> Self {
         let log = Arc::new(ModelLog::new(1));
         log.settle();
         let ending = CancellationToken::new();
         let backbone = Arc::clone(&log) as Arc<dyn Backbone>;
-        let edge = Edge::start(Config::default(), backbone, ending.clone());
+        let edge = Edge::start(config, backbone, ending.clone());
         Self { log, edge, ending, random: StdRng::seed_from_u64(1) }
     }
 
-    async fn subscribe(&self, filter: &str, change: impl FnOnce(&mut SubscribeRequest)) -> Reader {
+    pub(crate) async fn subscribe(
+        &self,
+        filter: &str,
+        change: impl FnOnce(&mut SubscribeRequest),
+    ) -> Reader {
         let filter = TopicFilter::parse(filter).unwrap();
         let mut request = SubscribeRequest::new(Interest::new([filter]).unwrap());
         change(&mut request);
         Reader(self.edge.subscribe(request).await.unwrap())
     }
 
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         self.log.publish(1, 0, &mut self.random);
         self.log.settle();
     }
 }
 
-struct Reader(Subscription);
+pub(crate) struct Reader(pub(crate) Subscription);
 
 impl Reader {
-    async fn next(&mut self) -> String {
+    pub(crate) async fn next(&mut self) -> String {
         let bytes = timeout(Duration::from_secs(120), self.0.next()).await.unwrap().unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
     }

@@ -24,11 +24,11 @@ async fn connect_from(address: &str, port: &Port) -> TcpStream {
     socket.connect(port.address).await.unwrap()
 }
 
-/// What is answered to a subscriber who comes from `client` by a proxy.
+/// What is answered to a subscriber who comes from `client` by a proxy, or says so.
 async fn answer(port: &Port, client: &str) -> (TcpStream, String) {
     let mut socket = port.connect().await;
     let head = format!(
-        "GET /v1/events?topic=t HTTP/1.1\r\nhost: hub\r\naccept: text/event-stream\r\n\
+        "GET /v1/events?topic=t&overload=soft HTTP/1.1\r\nhost: hub\r\n\
          x-forwarded-for: {client}\r\n\r\n"
     );
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -46,23 +46,12 @@ async fn answer(port: &Port, client: &str) -> (TcpStream, String) {
 async fn an_address_has_so_many_connections_and_others_have_theirs() {
     let port = Port::serve(two_for_each(&[])).await;
     let held = [port.subscriber().await, port.subscriber().await];
-    let mut refused = port.connect().await;
-    let read = timeout(PATIENCE, refused.read(&mut [0])).await.expect("it is closed");
-    assert!(!read.is_ok_and(|read| read > 0));
+    let (_, said) = answer(&port, "").await;
+    assert!(said.contains("{\"reason\":\"address_full\"}"), "{said}");
     let mut other = Plain::subscribe(connect_from("127.0.0.2", &port).await).await;
     drop(held);
     // The places are free when the hub has noticed.
-    let again = async {
-        loop {
-            let mut socket = port.connect().await;
-            let head = b"GET /v1/events?topic=t HTTP/1.1\r\nhost: hub\r\n\r\n";
-            if socket.write_all(head).await.is_ok()
-                && socket.read(&mut [0]).await.is_ok_and(|read| read > 0)
-            {
-                break;
-            }
-        }
-    };
+    let again = async { while !answer(&port, "").await.1.contains("tidewire.hello") {} };
     timeout(PATIENCE, again).await.expect("a place is free again");
     port.log.publish("news");
     other.sees("data: news").await;
@@ -92,9 +81,8 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_places() {
 async fn who_is_no_proxy_cannot_choose_its_address() {
     let port = Port::serve(two_for_each(&["192.0.2.0/24"])).await;
     let _held = [answer(&port, "203.0.113.1").await, answer(&port, "203.0.113.2").await];
-    let mut refused = port.connect().await;
-    let read = timeout(PATIENCE, refused.read(&mut [0])).await.expect("it is closed");
-    assert!(!read.is_ok_and(|read| read > 0));
+    let (_, said) = answer(&port, "203.0.113.3").await;
+    assert!(said.contains("address_full"), "{said}");
     port.end().await;
 }
 
@@ -103,10 +91,7 @@ async fn streams_of_one_connection_count_as_connections_do() {
     let port = Port::serve(two_for_each(&[])).await;
     let mut client = Http2::connect(port.connect().await).await;
     let held = [client.subscribe().await, client.subscribe().await];
-    let ask = || {
-        let request = Request::get("http://hub/v1/events?topic=t");
-        request.header("accept", "text/event-stream").body(()).unwrap()
-    };
+    let ask = || Request::get("http://hub/v1/events?topic=t&overload=soft").body(()).unwrap();
     let mut refused = client.send(ask(), "").await;
     refused.sees("{\"reason\":\"address_full\"}").await;
     drop(held);

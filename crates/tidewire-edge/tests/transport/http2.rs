@@ -39,7 +39,7 @@ async fn at_the_end_each_stream_says_when_to_come_back_and_the_connection_closes
     port.ending.cancel();
     for stream in &mut streams {
         while stream.more().await.unwrap().is_some() {}
-        assert!(stream.seen.ends_with("data: {\"reason\":\"stopping\"}\n\n"), "{}", stream.seen);
+        assert!(stream.seen.ends_with("data: {\"reason\":\"draining\"}\n\n"), "{}", stream.seen);
     }
     client.closed().await;
     port.end().await;

@@ -1,0 +1,103 @@
+//! What is refused for now: in the form that the client survives, and counted by reason.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
+};
+use futures_util::{future::ready, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::{
+    admission::Full,
+    body::{self, Flushes},
+    form::{Form, Overload},
+    frame,
+    http::{CLOSE, cors, event_stream},
+    metrics,
+    problem::Problem,
+    subscription::Shared,
+};
+
+/// Why a client shall come back later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// As the protocol and the metrics spell it.
+    reason: &'static str,
+    status: StatusCode,
+    detail: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const FULL: Self = Self {
+        reason: "full",
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        detail: "the hub holds as many connections as it may: try again later",
+    };
+    pub(crate) const ADDRESS_FULL: Self = Self {
+        reason: "address_full",
+        status: StatusCode::TOO_MANY_REQUESTS,
+        detail: "your address holds as many connections as it may: try again later",
+    };
+    pub(crate) const UNAVAILABLE: Self = Self {
+        reason: "unavailable",
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        detail: "the event log does not answer: try again soon",
+    };
+    pub(crate) const DRAINING: Self = Self {
+        reason: "draining",
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        detail: "this process is ending: try again, and another will answer",
+    };
+
+    /// The refusal of one for whom there is no room.
+    pub(crate) fn of(full: Full) -> Self {
+        match full {
+            Full::Edge => Self::FULL,
+            Full::Address => Self::ADDRESS_FULL,
+        }
+    }
+
+    /// Refuses, and counts it.
+    pub(crate) fn answer(self, shared: &Shared, form: Form, flushes: Option<Flushes>) -> Response {
+        self.count();
+        self.answer_uncounted(shared, form, flushes)
+    }
+
+    pub(crate) fn count(self) {
+        metrics::count_refused(self.reason);
+    }
+
+    fn answer_uncounted(self, shared: &Shared, form: Form, flushes: Option<Flushes>) -> Response {
+        let delay = shared.returns.appoint(&shared.config);
+        match form.overload {
+            Overload::Soft => {
+                let frames = stream::once(ready(frame::retry(self.reason, delay)));
+                event_stream(body::of_frames(frames, form.end, flushes))
+            }
+            Overload::Status => {
+                let seconds = HeaderValue::from(delay.div_ceil(1_000));
+                let problem = Problem::for_now(self.status, self.detail);
+                let headers = [(header::RETRY_AFTER, seconds), (header::CONNECTION, CLOSE)];
+                (headers, problem).into_response()
+            }
+        }
+    }
+}
+
+/// Answers whatever is asked with a refusal that has been counted already. Pages of other origins
+/// may read it as they may read a stream: a browser gives up on what it may not read.
+pub(crate) fn router(shared: Arc<Shared>, refusal: Refusal) -> Router {
+    let cors = cors(&shared.config.cors_origins);
+    let answer = async move |State(shared): State<Arc<Shared>>,
+                             RawQuery(query): RawQuery,
+                             flushes: Option<Extension<Flushes>>,
+                             headers: HeaderMap| {
+        let query = query.as_deref().unwrap_or_default();
+        let form = Form::parse(query, &headers).unwrap_or_else(|_| Form::of(&headers));
+        refusal.answer_uncounted(&shared, form, flushes.map(|Extension(flushes)| flushes))
+    };
+    Router::new().fallback(answer).with_state(shared).layer(cors)
+}
