@@ -50,7 +50,7 @@ pub struct Process {
 
 impl Process {
     /// Starts the binary `program` as `command` with these flags beside those that say where it
-    /// listens and what it writes. Returns when it is ready; blocks the thread until then.
+    /// listens and what it writes, and that it ends at once where they do not say otherwise. Returns when it is ready; blocks the thread until then.
     #[must_use]
     pub fn start(program: &Path, command: &str, flags: &[String]) -> Self {
         for _ in 0..START_TRIES_MAX {
@@ -82,6 +82,14 @@ impl Process {
         let data_dir = home.join("data").display().to_string();
         if command == "standalone" {
             arguments.extend(["--data-dir", &data_dir]);
+        }
+        // A test that waits for an end says how slow it shall be.
+        let unless_said = |flag| !flags.iter().any(|said| said.starts_with(flag));
+        if unless_said("--drain-delay") {
+            arguments.push("--drain-delay=0s");
+        }
+        if command != "ingest" && unless_said("--drain-window") {
+            arguments.push("--drain-window=0s");
         }
         arguments.extend(flags.iter().map(String::as_str));
         let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
@@ -138,7 +146,8 @@ impl Process {
         self.launch_again_as(|command| command);
     }
 
-    fn launch_again_as(&mut self, wrap: impl FnOnce(Command) -> Command) {
+    /// The same by another command, as [`start_again_as`](Self::start_again_as) makes it.
+    pub fn launch_again_as(&mut self, wrap: impl FnOnce(Command) -> Command) {
         assert!(self.has_ended().is_some(), "it runs already");
         (self.child, self.stdout) = spawn(&self.program, &self.arguments, &self.home, wrap);
         self.leash = Some(Leash::tie(self.child.id(), &self.home));

@@ -14,8 +14,8 @@ use crate::{
     settings::{LogArgs, NatsArgs},
 };
 
-/// How long it may take to close. With what [`process`] names it makes the 10 s that an end takes.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// How long it may take to close, after everything that stands on it has ended.
+pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// A backbone, as the one who opened it holds it. Cheap to clone.
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! `tidewire edge`: the subscribing service, its events kept by NATS.
 
+use std::time::Duration;
+
 use tidewire_edge::{Config, Edge};
 
 use crate::{
@@ -25,6 +27,10 @@ impl Role for EdgeArgs {
         }
     }
 
+    fn publish_timeout(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn describe_metrics(&self) {
         tidewire_nats::metrics::describe();
         tidewire_edge::metrics::describe();
@@ -35,10 +41,10 @@ impl Role for EdgeArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, backbone, shutdown, open_files_max, .. } = given;
+        let Given { http, backbone, all_ends, open_files_max, .. } = given;
         let config = self.subscribing.config(open_files_max)?;
         let config = Config { name: process::instance(), ..config };
-        let edge = Edge::start(config, backbone, shutdown);
+        let edge = Edge::start(config, backbone, all_ends);
         let routes = edge.router();
         let mut running = Running::default();
         running.edge(edge, http, routes);

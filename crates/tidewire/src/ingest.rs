@@ -1,5 +1,7 @@
 //! `tidewire ingest`: the publishing service, its events kept by NATS.
 
+use std::time::Duration;
+
 use tidewire_ingest::Ingest;
 
 use crate::{
@@ -25,6 +27,10 @@ impl Role for IngestArgs {
         }
     }
 
+    fn publish_timeout(&self) -> Duration {
+        self.publishing.publish_timeout
+    }
+
     fn describe_metrics(&self) {
         tidewire_nats::metrics::describe();
         tidewire_ingest::describe();
@@ -35,10 +41,10 @@ impl Role for IngestArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, grpc, backbone, shutdown, open_files_max } = given;
-        let ingest = Ingest::new(self.publishing.config(), backbone, shutdown.clone());
+        let Given { http, grpc, backbone, publishing_ends, open_files_max, .. } = given;
+        let ingest = Ingest::new(self.publishing.config(), backbone, publishing_ends.clone());
         let mut running = Running::default();
-        running.http(http, ingest.http_router(), open_files_max, shutdown);
+        running.http(http, ingest.http_router(), open_files_max, publishing_ends);
         running.grpc(ingest, grpc);
         Ok(running)
     }

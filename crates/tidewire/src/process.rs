@@ -4,12 +4,16 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use sysinfo::System;
-use tokio::{net::TcpListener, time::interval};
+use tokio::{
+    net::TcpListener,
+    time::{interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     backbone::OpenBackbone,
+    leaving::{self, Leaving},
     listeners::{Addresses, Listeners, Urls},
     open_files, operations, output,
     readiness::Readiness,
@@ -17,18 +21,14 @@ use crate::{
     running::{Given, Running},
     services::Services,
     settings::ProcessArgs,
+    shutdown::Shutdown,
     signals::Signals,
     telemetry::Metrics,
     waiting::Waiting,
 };
 
-// The end takes 10 s at most, which is the sum of these two and of what the backbone may take to
-// close, and well within the 30 s that Kubernetes waits between SIGTERM and SIGKILL.
-
-/// How long streams and publishes may take to end, once asked to.
-const SERVICES_END_MAX: Duration = Duration::from_secs(7);
 /// How long the operations port may take to end, after everything else.
-const OPERATIONS_END_MAX: Duration = Duration::from_secs(1);
+pub(crate) const OPERATIONS_END_MAX: Duration = Duration::from_secs(1);
 /// How often a starting process looks whether it is ready.
 const READY_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -39,6 +39,9 @@ pub(crate) trait Role {
 
     /// The ports, which are bound before anything else is done.
     fn addresses(&self) -> Addresses;
+
+    /// How long a publish may wait for its receipt; nothing where nothing is published.
+    fn publish_timeout(&self) -> Duration;
 
     /// Names and explains the metrics of what it is made of.
     fn describe_metrics(&self);
@@ -68,16 +71,16 @@ pub(crate) fn instance() -> String {
 /// Plays a role until a signal ends it.
 pub(crate) async fn run(role: impl Role) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch().context("signals")?;
-    let shutdown = CancellationToken::new();
+    let shutdown = Shutdown::new();
     let lived = live(&role, shutdown.clone());
-    match signals.while_doing(&shutdown, Box::pin(lived)).await {
+    match shutdown.while_living(signals, Box::pin(lived)).await {
         Ok(ended) => ended.map(|()| ExitCode::SUCCESS),
         Err(code) => Ok(code),
     }
 }
 
 /// The whole life of the process. The operations port is there first and goes last.
-async fn live(role: &impl Role, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
     let listeners = Listeners::bind(role.addresses()).await?;
     let urls = listeners.urls()?;
     let Listeners { http, grpc, operations, .. } = listeners;
@@ -87,8 +90,9 @@ async fn live(role: &impl Role, shutdown: CancellationToken) -> anyhow::Result<(
     let open_files_max = open_files::raise_limit();
     let metrics = Metrics::install()?;
     role.describe_metrics();
+    leaving::describe_metrics();
 
-    let readiness = Arc::new(Readiness::new(shutdown.clone()));
+    let readiness = Arc::new(Readiness::new(shutdown.asked().clone()));
     let last = CancellationToken::new();
     let mut around = Services::default();
     around.start("the metrics' upkeep", metrics.clone().keep_up(last.clone()));
@@ -98,7 +102,7 @@ async fn live(role: &impl Role, shutdown: CancellationToken) -> anyhow::Result<(
     let life = Life { role, urls, open_files_max, readiness, shutdown };
     let outcome = life.on_a_backbone(http, grpc).await;
     last.cancel();
-    outcome.and(around.all_ended(OPERATIONS_END_MAX).await)
+    outcome.and(around.all_ended(sleep(OPERATIONS_END_MAX)).await)
 }
 
 struct Life<'a, R> {
@@ -106,7 +110,7 @@ struct Life<'a, R> {
     urls: Urls,
     open_files_max: u64,
     readiness: Arc<Readiness>,
-    shutdown: CancellationToken,
+    shutdown: Shutdown,
 }
 
 impl<R: Role> Life<'_, R> {
@@ -129,11 +133,13 @@ impl<R: Role> Life<'_, R> {
         http: TcpListener,
         grpc: Option<TcpListener>,
     ) -> anyhow::Result<()> {
-        let Running { mut services, mut checks } = self.role.serve(Given {
+        let (publishing_ends, all_ends) = (CancellationToken::new(), CancellationToken::new());
+        let Running { mut services, mut checks, edge } = self.role.serve(Given {
             http,
             grpc,
             backbone: open.backbone(),
-            shutdown: self.shutdown.clone(),
+            publishing_ends: publishing_ends.clone(),
+            all_ends: all_ends.clone(),
             open_files_max: self.open_files_max,
         })?;
         let backbone = open.clone();
@@ -147,20 +153,30 @@ impl<R: Role> Life<'_, R> {
             }
             failure = open.failed() => Err(failure),
         };
-        self.shutdown.cancel();
-        info!("stopping: ending streams, finishing what was accepted");
-        outcome.and(services.all_ended(SERVICES_END_MAX).await)
+        if outcome.is_err() {
+            self.shutdown.hurry();
+        }
+        let leaving = Leaving {
+            delay: self.role.process().drain_delay,
+            publish_timeout: self.role.publish_timeout(),
+            edge: edge.as_deref(),
+            shutdown: &self.shutdown,
+            publishing_ends,
+            all_ends,
+        };
+        outcome.and(leaving.run(open, services).await)
     }
 
-    /// Waits until everything is ready, says so, and goes on being ready until shutdown.
+    /// Waits until everything is ready, says so, and goes on being ready until it is asked to
+    /// leave. Where it never was, nobody has work for it, and there is nothing to wait for.
     async fn be_ready(&self, open: &OpenBackbone) -> anyhow::Result<()> {
         let mut looks = interval(READY_LOOK_INTERVAL);
         let mut waiting = Waiting::begin();
-        while self.shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+        while self.shutdown.asked().run_until_cancelled(looks.tick()).await.is_some() {
             let missing = self.readiness.missing();
             if missing.is_empty() {
                 let _ready_file = self.announce()?;
-                self.shutdown.cancelled().await;
+                self.shutdown.asked().cancelled().await;
                 return Ok(());
             }
             if waiting.is_worth_a_word(&missing) {
@@ -171,6 +187,7 @@ impl<R: Role> Life<'_, R> {
                 }
             }
         }
+        self.shutdown.hurry();
         Ok(())
     }
 

@@ -17,8 +17,10 @@ pub(crate) struct Given {
     /// There where the role has an address for it.
     pub(crate) grpc: Option<TcpListener>,
     pub(crate) backbone: Arc<dyn Backbone>,
-    /// Ends everything that is served, in good order.
-    pub(crate) shutdown: CancellationToken,
+    /// Ends what publishes: what is in flight is finished, and nothing more is taken.
+    pub(crate) publishing_ends: CancellationToken,
+    /// Ends everything else that is served, in good order.
+    pub(crate) all_ends: CancellationToken,
     /// How many files the process may have open.
     pub(crate) open_files_max: u64,
 }
@@ -28,6 +30,8 @@ pub(crate) struct Given {
 pub(crate) struct Running {
     pub(crate) services: Services,
     pub(crate) checks: Vec<Check>,
+    /// What is to be drained, where there is one.
+    pub(crate) edge: Option<Arc<Edge>>,
 }
 
 impl Running {
@@ -42,6 +46,7 @@ impl Running {
                 served
             }
         });
+        self.edge = Some(Arc::clone(&edge));
         self.checks.push(Box::new(move || edge.trouble().map(|reason| format!("edge: {reason}"))));
     }
 
@@ -57,9 +62,9 @@ impl Running {
         http: TcpListener,
         routes: Router,
         open_files_max: u64,
-        shutdown: CancellationToken,
+        publishing_ends: CancellationToken,
     ) {
-        let served = http_port::serve(http, routes, open_files_max, shutdown);
+        let served = http_port::serve(http, routes, open_files_max, publishing_ends);
         self.services.start("the HTTP port", async move {
             served.await;
             anyhow::Ok(())

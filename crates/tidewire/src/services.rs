@@ -1,9 +1,9 @@
 //! Tasks that run as long as the process serves, and end in a bounded time.
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{collections::BTreeSet, future::Future};
 
 use anyhow::{Context, bail};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::task::JoinSet;
 
 /// What runs, each under the name by which it is told to people. Dropping it ends them at once.
 #[derive(Default)]
@@ -42,26 +42,33 @@ impl Services {
     /// Waits until all have ended.
     ///
     /// # Errors
-    /// The first failure, or what has not ended in time; it is ended then without ceremony.
-    pub(crate) async fn all_ended(mut self, time_max: Duration) -> anyhow::Result<()> {
+    /// The first failure, or what has not ended when the time is up; it is ended then without
+    /// ceremony.
+    pub(crate) async fn all_ended(
+        mut self,
+        time_up: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let ending = async {
             while !self.tasks.is_empty() {
                 self.one_ended().await?;
             }
             Ok(())
         };
-        if let Ok(outcome) = timeout(time_max, ending).await {
-            return outcome;
+        tokio::select! {
+            biased;
+            outcome = ending => return outcome,
+            () = time_up => {}
         }
         let late: Vec<_> = self.running.into_iter().collect();
-        bail!("did not end within {} s, and was cut off: {}", time_max.as_secs(), late.join(", "))
+        bail!("did not end in time, and was cut off: {}", late.join(", "))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, time::Duration};
 
+    use tokio::time::sleep;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -80,8 +87,8 @@ mod tests {
         services.start("the quick one", until(stop.clone()));
         services.start("the stuck one", pending::<anyhow::Result<()>>());
         stop.cancel();
-        let error = services.all_ended(LONG).await.unwrap_err().to_string();
-        assert!(error.contains("within 8 s") && error.contains("the stuck one"), "{error}");
+        let error = services.all_ended(sleep(LONG)).await.unwrap_err().to_string();
+        assert!(error.contains("in time") && error.contains("the stuck one"), "{error}");
         assert!(!error.contains("the quick one"), "{error}");
     }
 
@@ -96,6 +103,6 @@ mod tests {
         let mut services = Services::default();
         services.start("the ending one", async { anyhow::Ok(()) });
         assert_eq!(services.one_ended().await.unwrap(), "the ending one");
-        services.all_ended(LONG).await.unwrap();
+        services.all_ended(sleep(LONG)).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: the first asks for an end in good order, the second ends at once.
+//! SIGTERM and Ctrl-C.
 
 use std::{future::Future, io, process::ExitCode};
 
@@ -9,6 +9,25 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+}
+
+/// A signal that has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Caught {
+    /// SIGINT: somebody sits at a terminal, and waits.
+    Interrupt,
+    /// SIGTERM: whatever runs the process asks it to end.
+    Terminate,
+}
+
+impl Caught {
+    /// 128 and the signal's number.
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        })
+    }
 }
 
 impl Signals {
@@ -32,9 +51,9 @@ impl Signals {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
-                code = self.next() => {
+                caught = self.next() => {
                     if shutdown.is_cancelled() {
-                        return Err(ExitCode::from(code));
+                        return Err(caught.exit_code());
                     }
                     shutdown.cancel();
                 }
@@ -42,11 +61,11 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal: 128 and its number.
-    async fn next(&mut self) -> u8 {
+    /// Waits for a signal.
+    pub(crate) async fn next(&mut self) -> Caught {
         tokio::select! {
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
+            _ = self.interrupt.recv() => Caught::Interrupt,
+            _ = self.terminate.recv() => Caught::Terminate,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `tidewire standalone`: a log, an ingest and an edge in one process.
 
+use std::time::Duration;
+
 use tidewire_edge::Edge;
 use tidewire_ingest::Ingest;
 
@@ -26,6 +28,10 @@ impl Role for StandaloneArgs {
         }
     }
 
+    fn publish_timeout(&self) -> Duration {
+        self.publishing.publish_timeout
+    }
+
     fn describe_metrics(&self) {
         tidewire_log::metrics::describe();
         tidewire_ingest::describe();
@@ -37,9 +43,9 @@ impl Role for StandaloneArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, grpc, backbone, shutdown, open_files_max } = given;
-        let ingest = Ingest::new(self.publishing.config(), backbone.clone(), shutdown.clone());
-        let edge = Edge::start(self.subscribing.config(open_files_max)?, backbone, shutdown);
+        let Given { http, grpc, backbone, publishing_ends, all_ends, open_files_max } = given;
+        let ingest = Ingest::new(self.publishing.config(), backbone.clone(), publishing_ends);
+        let edge = Edge::start(self.subscribing.config(open_files_max)?, backbone, all_ends);
         let routes = edge.router().merge(ingest.http_router());
         let mut running = Running::default();
         running.edge(edge, http, routes);

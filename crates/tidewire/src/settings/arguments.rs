@@ -10,7 +10,7 @@ mod stream;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::{HeaderValue, Uri};
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, value_parser};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 pub(crate) use self::nats::NatsArgs;
@@ -30,8 +30,11 @@ pub(crate) struct FileArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// The settings of a whole hub in one process.
+/// The settings of a whole hub in one process. There is nowhere else to go for its clients, so a
+/// slow end would keep them waiting for longer.
 #[derive(Debug, Args)]
+#[command(mut_arg("drain_delay", |argument| argument.default_value("0s")))]
+#[command(mut_arg("drain_window", |argument| argument.default_value("0s")))]
 pub(crate) struct StandaloneArgs {
     #[command(flatten)]
     pub(crate) http: HttpArgs,
@@ -289,8 +292,8 @@ pub(crate) struct SubscribingArgs {
     )]
     pub(crate) retry_max: Duration,
 
-    /// How many connections the HTTP port holds at once; one more is closed at once, and a browser
-    /// tries again by itself. Never more than the limit of open files leaves beside what the log
+    /// How many connections the HTTP port holds at once; one more is told to come back later, as a
+    /// browser does by itself. Never more than the limit of open files leaves beside what the log
     /// and the other ports need: 1 to 10000000.
     #[arg(
         long,
@@ -299,6 +302,36 @@ pub(crate) struct SubscribingArgs {
         value_parser = count(1..=10_000_000)
     )]
     pub(crate) connections_max: usize,
+
+    /// The age at which a stream ends and its client comes back, perhaps to another edge; each draws
+    /// its own, up to 20 % more or less: 1s to 7d, or 0s for never.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30m",
+        value_parser = duration(Duration::ZERO..=7 * DAY)
+    )]
+    pub(crate) connection_age_max: Duration,
+
+    /// The time over which streams end when the process is asked to end (SIGTERM), each at a moment
+    /// of its own; up to twice as long where too many would end in a second: 0s to 1h.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "60s",
+        value_parser = duration(Duration::ZERO..=HOUR)
+    )]
+    pub(crate) drain_window: Duration,
+
+    /// How many streams end in a second of that window, unless twice the window is too short for
+    /// all: 1 to 1000000.
+    #[arg(
+        long,
+        value_name = "STREAMS",
+        default_value = "1000",
+        value_parser = value_parser!(u32).range(1..=1_000_000)
+    )]
+    pub(crate) drain_rate_max: u32,
 
     /// How long a subscriber may take nothing of what is sent before its connection is let go; it
     /// resumes by its cursor: 1s to 10m.
@@ -343,6 +376,9 @@ impl SubscribingArgs {
         if self.retry_min > self.retry_max {
             return Err("'retry_min' is longer than 'retry_max'".into());
         }
+        if !self.connection_age_max.is_zero() && self.connection_age_max < SECOND {
+            return Err("'connection_age_max' is shorter than 1s; 0s is for never".into());
+        }
         self.public_port.check()
     }
 
@@ -361,6 +397,9 @@ impl SubscribingArgs {
             window_events_max: self.window_events_max,
             window_bytes_max: as_usize(self.window_bytes_max),
             replays_max: self.replays_max,
+            connection_age_max: self.connection_age_max,
+            drain_window: self.drain_window,
+            drain_rate_max: self.drain_rate_max,
             ..tidewire_edge::Config::default()
         })
     }
@@ -372,6 +411,17 @@ impl SubscribingArgs {
 pub(crate) struct ProcessArgs {
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
+
+    /// How long the process goes on serving, new clients too, after it was asked to end (SIGTERM)
+    /// and is not ready any more: as long as load balancers take to see that. Ctrl-C or a second
+    /// SIGTERM cuts this and every other wait short: 0s to 10m.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = duration(Duration::ZERO..=10 * MINUTE)
+    )]
+    pub(crate) drain_delay: Duration,
 
     /// A file to write, as JSON, when the process is ready: its process id, version and addresses
     /// (the real ones, where a port was 0; null where it has no such port). It is removed at the
@@ -456,6 +506,12 @@ mod tests {
         settings: StandaloneArgs,
     }
 
+    #[derive(Parser)]
+    struct OfEdge {
+        #[command(flatten)]
+        settings: EdgeArgs,
+    }
+
     #[test]
     fn the_defaults_are_the_services_own() {
         let Typed { settings } = Typed::try_parse_from(["t"]).unwrap();
@@ -463,9 +519,13 @@ mod tests {
         assert_eq!(ours, format!("{:?}", tidewire_log::Config::new("./data")));
         let ours = format!("{:?}", settings.publishing.config());
         assert_eq!(ours, format!("{:?}", tidewire_ingest::Config::default()));
-        let page = tidewire_edge::Config { page: true, ..tidewire_edge::Config::default() };
-        let ours = settings.subscribing.config(u64::MAX).unwrap();
-        assert_eq!(format!("{ours:?}"), format!("{page:?}"));
+        let ours = tidewire_edge::Config { page: true, ..tidewire_edge::Config::default() };
+        let alone = tidewire_edge::Config { drain_window: Duration::ZERO, ..ours.clone() };
+        let of_standalone = settings.subscribing.config(u64::MAX).unwrap();
+        assert_eq!(format!("{of_standalone:?}"), format!("{alone:?}"));
+        let OfEdge { settings } = OfEdge::try_parse_from(["t", "--nats-url", "nats://x"]).unwrap();
+        let of_edge = settings.subscribing.config(u64::MAX).unwrap();
+        assert_eq!(format!("{of_edge:?}"), format!("{ours:?}"));
     }
 
     #[test]

@@ -42,13 +42,26 @@ impl Fleet {
 
     /// With servers of this kind, and ingests with these flags more.
     pub(crate) async fn start_with(options: NatsOptions, of_ingests: &[&str]) -> Self {
+        Self::start_with_flags(options, of_ingests, &[]).await
+    }
+
+    /// With edges that have these flags more.
+    pub(crate) async fn start_with_edges(of_edges: &[&str]) -> Self {
+        Self::start_with_flags(NatsOptions::default(), &[], of_edges).await
+    }
+
+    async fn start_with_flags(
+        options: NatsOptions,
+        of_ingests: &[&str],
+        of_edges: &[&str],
+    ) -> Self {
         let turn = TURN.lock().await;
         let nats = NatsCluster::start_with(SERVERS, options).await;
         let mut ingest_flags = vec!["--nats-replicas", "3"];
         ingest_flags.extend(of_ingests);
         let mut ingests: Vec<_> =
             (0..INGESTS).map(|_| launch(&nats, "ingest", &ingest_flags)).collect();
-        let mut edges: Vec<_> = (0..EDGES).map(|_| launch_edge(&nats, &[])).collect();
+        let mut edges: Vec<_> = (0..EDGES).map(|_| launch_edge(&nats, of_edges)).collect();
         for process in ingests.iter_mut().chain(&mut edges) {
             process.ready().await;
         }

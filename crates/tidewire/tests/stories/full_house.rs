@@ -1,4 +1,5 @@
-//! More subscribers than the process may open files for: publishing and operations go on.
+//! More subscribers than the process may open files for: they are told so, and publishing and
+//! operations go on.
 
 use tidewire_client::{EventData, NewEvent, Topic};
 use tidewire_testbed::under_shell;
@@ -39,10 +40,15 @@ async fn subscribers_beyond_the_open_files_are_refused_and_nobody_else_suffers()
     while subscribe(&hub).await.is_none() {}
 }
 
-/// A subscription, or `None` where it is closed without a byte: what a browser comes back after.
+/// A subscription, or `None` where it is told to come back later.
 async fn subscribe(hub: &Hub) -> Option<TcpStream> {
     let mut socket = raw::connect(&hub.http).await;
     raw::send(&mut socket, "GET", "/v1/events?topic=t", &[]).await;
-    let read = socket.read(&mut [0; 1]).await;
-    read.is_ok_and(|read| read == 1).then_some(socket)
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).await.unwrap();
+    match &status {
+        b"HTTP/1.1 200" => Some(socket),
+        b"HTTP/1.1 503" => None,
+        _ => panic!("{}", status.escape_ascii()),
+    }
 }

@@ -91,6 +91,11 @@ impl Hub {
         }
     }
 
+    /// Whether it is one process, which takes all flags.
+    pub(crate) fn is_one_process() -> bool {
+        !matches!(env::var("HUB_ON").as_deref(), Ok("nats" | "cluster"))
+    }
+
     /// What takes events: all of the hub, where that is one process.
     pub(crate) fn ingest(&mut self) -> &mut Process {
         self.over_nats.as_mut().map_or(&mut self.edge, |over| &mut over.ingest)

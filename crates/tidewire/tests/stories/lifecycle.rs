@@ -1,4 +1,4 @@
-//! A hub says when it is ready, ends in order, and ends at once when told twice.
+//! A hub says when it is ready, ends in order, hurries when told twice, and is gone when told again.
 
 use std::{
     io::{BufRead, Read, Write},
@@ -7,12 +7,17 @@ use std::{
 
 use tidewire_client::{EventData, Item, NewEvent, Start, StreamOptions, Subscriber, Topic};
 use tidewire_testbed::Process;
-use tokio::io::AsyncReadExt as _;
+use tokio::{
+    io::AsyncReadExt as _,
+    time::{Duration, timeout},
+};
 
 use super::{
-    hub::Hub,
+    hub::{Flags, Hub},
     raw::{self, Response},
 };
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request that never becomes whole, which the process has begun to read.
 fn half_a_request(ingest: &Process) -> TcpStream {
@@ -91,15 +96,31 @@ async fn a_request_half_sent_does_not_hold_it_up() {
     assert!(!ingest.ready_file().exists());
 }
 
+/// Waits until its end has come so far.
+pub(crate) async fn drain_state(process: &Process, state: f64) {
+    let reaching = async { while process.metric("tidewire_drain_state ").await != state {} };
+    timeout(PATIENCE, reaching)
+        .await
+        .unwrap_or_else(|_| panic!("never {state}: {}", process.log()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_it_at_once() {
-    for (second, code) in [("INT", 130), ("TERM", 143)] {
-        let mut hub = Hub::start().await;
+async fn whoever_hurries_it_twice_ends_it_at_once() {
+    let (announced, ending) = (1.0, 3.0);
+    for (signals, last, code) in [
+        (&[("INT", ending)][..], "INT", 130),
+        (&[("TERM", announced), ("INT", ending)], "TERM", 143),
+        (&[("TERM", announced), ("TERM", ending)], "TERM", 143),
+    ] {
+        let flags = ["--drain-delay", "10m"];
+        let mut hub = Hub::start_with(Flags { ingest: &flags, ..Flags::default() }).await;
         let ingest = hub.ingest();
         let _held = half_a_request(ingest);
-        ingest.signal("TERM");
-        not_ready(ingest).await;
-        ingest.signal(second);
+        for (signal, state) in signals {
+            ingest.signal(signal);
+            drain_state(ingest, *state).await;
+        }
+        ingest.signal(last);
         assert_eq!(ingest.ended().await.code(), Some(code), "{}", ingest.log());
         assert!(!ingest.ready_file().exists());
     }
@@ -114,7 +135,7 @@ async fn either_signal_ends_streams_cleanly_with_the_time_to_come_back() {
 
 async fn ends_in_order(edge: &mut Process, signal: &str) {
     let mut socket = raw::connect(&edge.http).await;
-    raw::send(&mut socket, "GET", "/v1/events?topic=a", &[]).await;
+    raw::send(&mut socket, "GET", "/v1/events?topic=a&end=eof", &[]).await;
     raw::read_until(&mut socket, "tidewire.hello").await;
     edge.signal(signal);
     let (status, rest) = tokio::join!(edge.ended(), async {
@@ -124,7 +145,7 @@ async fn ends_in_order(edge: &mut Process, signal: &str) {
     });
     assert!(status.success(), "{status}");
     assert!(rest.contains("event: tidewire.retry\nretry: "), "{rest}");
-    assert!(rest.contains("data: {\"reason\":\"stopping\"}\n\n"), "{rest}");
+    assert!(rest.contains("data: {\"reason\":\"draining\"}\n\n"), "{rest}");
     assert!(rest.ends_with("0\r\n\r\n"), "the last chunk says that nothing was cut: {rest:?}");
     assert!(!edge.log().contains("ERROR"), "{}", edge.log());
     assert!(!edge.ready_file().exists());

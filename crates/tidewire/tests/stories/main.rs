@@ -7,6 +7,7 @@ mod certificate;
 mod clients;
 mod commands;
 mod crash;
+mod ending;
 mod full_disk;
 mod full_house;
 mod hub;

@@ -74,14 +74,15 @@ async fn the_page_runs_over_tls_and_http2() {
     assert!(hub.edge.metric("tidewire_edge_tls_certificate_expiry_seconds ").await > 1e9);
 }
 
-struct Page {
+/// The page, in a browser of its own.
+pub(crate) struct Page {
     _browser: Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Page {
-    async fn open(url: &str) -> Self {
+    pub(crate) async fn open(url: &str) -> Self {
         let clients = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
         let mut command = Command::new("node");
         command.args(["page.mjs", url]).current_dir(clients).env("CHROMIUM", chromium());
@@ -94,7 +95,7 @@ impl Page {
         page
     }
 
-    async fn ask(&mut self, question: &str) -> Value {
+    pub(crate) async fn ask(&mut self, question: &str) -> Value {
         self.stdin.write_all(format!("{question}\n").as_bytes()).await.unwrap();
         let answer = self.answer().await;
         assert!(answer.get("error").is_none(), "{question}: {answer:#}");
