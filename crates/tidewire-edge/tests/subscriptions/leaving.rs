@@ -79,7 +79,8 @@ async fn a_stream_ends_at_an_age_of_its_own_which_the_hello_tells() {
         .collect();
     ages.sort_unstable();
     told.sort_unstable();
-    assert_eq!(ages, told);
+    // A timer rings up to a millisecond late, which may be in the next second.
+    assert!(ages.iter().zip(&told).all(|(age, told)| age - told <= 1), "{ages:?} {told:?}");
     let (least, most) = (24 * 60, 36 * 60);
     assert!(ages.iter().all(|age| (least..=most).contains(age)), "{ages:?}");
     assert!(ages[0] < least + 120 && ages[199] > most - 120, "over all of the range: {ages:?}");
@@ -192,7 +193,7 @@ async fn a_reader_that_takes_nothing_does_not_hold_a_drain_up() {
     let reading = streams(&story, 10).await;
     let began = Instant::now();
     story.edge.drain();
-    story.edge.drained().await;
+    timeout(2 * MINUTE, story.edge.drained()).await.expect("nobody waits for it");
     assert!(began.elapsed() <= MINUTE);
     assert_eq!(reading.join_all().await.len(), 10);
     drop(stalled);
