@@ -23,4 +23,5 @@ mod usage;
 pub use balancer::Balancer;
 pub use cluster::NatsCluster;
 pub use options::NatsOptions;
+pub use ports::free as free_ports;
 pub use process::{Process, command, under_shell};

@@ -30,8 +30,13 @@ pub(crate) fn choose(servers: usize) -> Vec<Ports> {
         .collect()
 }
 
-/// Some free ports. Another process may take one before they are bound.
-pub(crate) fn free<const COUNT: usize>() -> [u16; COUNT] {
+/// Some free ports of 127.0.0.1. Another process may take one before they are bound.
+///
+/// # Panics
+///
+/// Where none can be found.
+#[must_use]
+pub fn free<const COUNT: usize>() -> [u16; COUNT] {
     let mut held = Vec::new();
     [(); COUNT].map(|()| another(&mut held))
 }
