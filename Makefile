@@ -1,12 +1,12 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test setup-tests lint docs unit stories faults measure measure-nats clean
+.PHONY: help run cluster build test setup-tests setup-proxies lint docs unit stories proxies faults measure measure-nats clean
 
 help: ## List the targets
 	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build the hub, start it with a live demonstration, and say which page to open
 	@scripts/run
@@ -17,10 +17,13 @@ cluster: ## Start a hub of many processes over three NATS servers, to look at an
 build: ## Build everything for release
 	cargo build --release --locked --workspace
 
-test: setup-tests lint docs unit stories faults ## Set up what the tests need, and run every check and test
+test: setup-tests setup-proxies lint docs unit stories proxies faults ## Set up what the tests need, and run every check and test
 
 setup-tests: ## Install what the tests need: Chromium, and the client libraries of other languages
 	@scripts/setup-tests
+
+setup-proxies: ## Put the proxies that the tests run into target/: nginx, HAProxy, Caddy, Apache, Envoy
+	@scripts/setup-proxies
 
 lint: ## Check formatting, and clippy with warnings as errors
 	@scripts/step "formatting" cargo fmt --all --check
@@ -38,6 +41,9 @@ stories: ## Run the binary's tests, and its stories on each backbone: kills, rea
 	@scripts/step "stories on the embedded log" env HUB_ON=embedded cargo test --locked -p tidewire --test stories
 	@scripts/step "stories on one NATS server" env HUB_ON=nats cargo test --locked -p tidewire --test stories
 	@scripts/step "stories on three NATS servers" env HUB_ON=cluster cargo test --locked -p tidewire --test stories
+
+proxies: ## Run real proxies before two edges, as the documents and as their defaults have it (after setup-proxies)
+	@scripts/step "proxies" cargo test --locked -p tidewire --test proxies -- --test-threads 4
 
 faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
 	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture
