@@ -128,7 +128,9 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{Config, client_address::Peer, connection::Connections, stream::Streams};
+    use crate::{
+        Config, client_address::Peer, connection::Connections, drain::Drain, stream::Streams,
+    };
 
     /// More than hyper and two sockets hold.
     const FRAMES: usize = 4_000;
@@ -146,9 +148,10 @@ mod tests {
                 of_frames(stream::iter(vec![frame; FRAMES]), end, Some(flushes))
             }),
         );
-        let (config, ending) = (Config::default(), CancellationToken::new());
+        let config = Config::default();
+        let drain = Drain::new(&config, CancellationToken::new());
         let streams = Streams::new(config.write_timeout);
-        let connections = Arc::new(Connections::new(router, &config, streams, ending));
+        let connections = Arc::new(Connections::new(router, &config, streams, &drain));
         let (socket, peer) = listener.accept().await.unwrap();
         tokio::spawn(connections.serve(socket, Peer(peer.ip())));
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";

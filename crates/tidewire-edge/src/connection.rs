@@ -35,6 +35,7 @@ use crate::{
     Config, Tls,
     body::{Flushes, Told},
     client_address::Peer,
+    drain::{Drain, age},
     metrics, stream,
     stream::Streams,
 };
@@ -71,16 +72,13 @@ pub(crate) struct Connections {
     tls: Option<Tls>,
     handshake_timeout: Duration,
     header_timeout: Duration,
+    age_max: Duration,
+    draining: CancellationToken,
     ending: CancellationToken,
 }
 
 impl Connections {
-    pub(crate) fn new(
-        router: Router,
-        config: &Config,
-        streams: Streams,
-        ending: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(router: Router, config: &Config, streams: Streams, drain: &Drain) -> Self {
         Self {
             http1: http1(config),
             http2: http2(config, streams),
@@ -88,7 +86,9 @@ impl Connections {
             tls: config.tls.clone(),
             handshake_timeout: config.handshake_timeout,
             header_timeout: config.header_timeout,
-            ending,
+            age_max: config.connection_age_max,
+            draining: drain.begun().clone(),
+            ending: drain.ending().clone(),
         }
     }
 
@@ -152,14 +152,16 @@ impl Connections {
                 let service = self.service(peer, Some(flushes), &asked);
                 let connection = pin!(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
-                self.drive(connection, end, &asked, first_request_by).await;
+                let leave = self.ending.cancelled();
+                self.drive(connection, end, leave, &asked, first_request_by).await;
             }
             Version::Http2 => {
                 let service = self.service(peer, None, &asked);
                 let socket = TokioIo::new(socket);
                 let mut connection = Box::pin(self.http2.serve_connection(socket, service));
                 let end = http2::Connection::graceful_shutdown;
-                self.drive(connection.as_mut(), end, &asked, first_request_by).await;
+                let leave = self.takes_no_more();
+                self.drive(connection.as_mut(), end, leave, &asked, first_request_by).await;
             }
         }
     }
@@ -186,10 +188,22 @@ impl Connections {
         })
     }
 
+    /// Completes when an HTTP/2 connection shall take no more requests, and end with its last stream:
+    /// at its age, or when a drain begins. A browser would ask on it again and again, and never come
+    /// to another edge; one of HTTP/1.1 ends with its stream anyway.
+    async fn takes_no_more(&self) {
+        match age(self.age_max) {
+            Some(age) => drop(timeout(age, self.draining.cancelled()).await),
+            None => self.draining.cancelled().await,
+        }
+    }
+
+    /// Waits until a connection has ended. From `leave` on it shall end, in good order.
     async fn drive<C>(
         &self,
         mut connection: Pin<&mut C>,
         end: impl FnOnce(Pin<&mut C>),
+        leave: impl Future<Output = ()>,
         asked: &AtomicBool,
         first_request_by: Instant,
     ) where
@@ -198,11 +212,13 @@ impl Connections {
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
             () = nothing_asked(asked, first_request_by) => return nothing_came(),
-            () = self.ending.cancelled() => {
+            () = leave => {
                 end(connection.as_mut());
-                match timeout(END_MAX, connection).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => return debug!("a connection did not end in time, and was cut off"),
+                tokio::select! {
+                    outcome = connection => outcome,
+                    () = self.end_is_over() => {
+                        return debug!("a connection did not end in time, and was cut off");
+                    }
                 }
             }
         };
@@ -212,6 +228,11 @@ impl Connections {
         {
             count_broken(&error);
         }
+    }
+
+    async fn end_is_over(&self) {
+        self.ending.cancelled().await;
+        sleep(END_MAX).await;
     }
 }
 

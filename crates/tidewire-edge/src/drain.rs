@@ -90,6 +90,11 @@ impl Drain {
         self.window * STRETCH_MAX
     }
 
+    /// Cancelled when a drain has begun, or everything ends.
+    pub(crate) fn begun(&self) -> &CancellationToken {
+        &self.begun
+    }
+
     /// Cancelled when every stream shall end.
     pub(crate) fn ending(&self) -> &CancellationToken {
         &self.ending
@@ -127,6 +132,15 @@ impl Drain {
     }
 }
 
+/// An age drawn at random; none where ages have no maximum.
+pub(crate) fn age(age_max: Duration) -> Option<Duration> {
+    (!age_max.is_zero()).then(|| {
+        let percent = 100 - AGE_JITTER_PERCENT..=100 + AGE_JITTER_PERCENT;
+        let (least, most) = (percent.start(), percent.end());
+        rand::rng().random_range(age_max * *least / 100..=age_max * *most / 100)
+    })
+}
+
 /// How long one stream stays, if its client does.
 #[derive(Debug)]
 pub(crate) struct Stay {
@@ -142,11 +156,7 @@ impl Stay {
     /// A stay that lasts for an age drawn at random, and the age; as long as the edge's where ages
     /// have no maximum.
     pub(crate) fn begin(age_max: Duration, drain: &Drain) -> (Self, Option<Duration>) {
-        let age = (!age_max.is_zero()).then(|| {
-            let percent = 100 - AGE_JITTER_PERCENT..=100 + AGE_JITTER_PERCENT;
-            let (least, most) = (percent.start(), percent.end());
-            rand::rng().random_range(age_max * *least / 100..=age_max * *most / 100)
-        });
+        let age = age(age_max);
         let stay = Self {
             until: age.map(|age| Instant::now() + age),
             because: ClosedBecause::Age,

@@ -35,8 +35,7 @@ impl Overload {
         let config = &shared.config;
         let refusing = |full: Full| {
             let router = refusal::router(Arc::clone(shared), Refusal::of(full));
-            let ending = shared.drain.ending().clone();
-            Arc::new(Connections::new(router, config, streams.clone(), ending))
+            Arc::new(Connections::new(router, config, streams.clone(), &shared.drain))
         };
         Self {
             answered: TaskTracker::new(),

@@ -36,7 +36,7 @@ pub(crate) async fn serve(
     prepare(&listener, config)?;
     tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
-        let connections = Connections::new(router, config, streams.clone(), ending.clone());
+        let connections = Connections::new(router, config, streams.clone(), &shared.drain);
         accept(listener, Arc::new(connections), Overload::new(shared, &streams), shared).await;
         streams.ended().await;
     });

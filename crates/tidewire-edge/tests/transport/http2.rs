@@ -45,6 +45,37 @@ async fn at_the_end_each_stream_says_when_to_come_back_and_the_connection_closes
     port.end().await;
 }
 
+/// A browser would come back on the same connection, and so to the same edge, for ever.
+#[tokio::test]
+async fn a_connection_takes_no_more_streams_when_its_edge_drains_and_goes_on_with_those_it_has() {
+    let port = Port::serve(Config::default()).await;
+    let mut client = Http2::connect(port.connect().await).await;
+    // The first moment of a drain is now, the second half a minute later.
+    let mut streams = [client.subscribe().await, client.subscribe().await];
+    port.edge.drain();
+    client.takes_no_more().await;
+    port.log.publish("late news");
+    let mut informed = 0;
+    for stream in &mut streams {
+        while !stream.seen.contains("late news") && stream.more().await.unwrap().is_some() {}
+        informed += usize::from(stream.seen.contains("data: late news"));
+    }
+    assert_eq!(informed, 1, "the other one has ended");
+    port.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_of_an_age_takes_no_more_streams_either() {
+    let age = std::time::Duration::from_secs(1);
+    let port = Port::serve(Config { connection_age_max: age, ..Config::default() }).await;
+    let mut client = Http2::connect(port.connect().await).await;
+    let mut stream = client.subscribe().await;
+    client.takes_no_more().await;
+    stream.sees("{\"reason\":\"age\"}").await;
+    client.closed().await;
+    port.end().await;
+}
+
 #[tokio::test]
 async fn routes_find_the_host_where_they_look_for_it() {
     let host = async |headers: HeaderMap| headers["host"].to_str().unwrap().to_owned();

@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +20,13 @@ use super::quiet_log::QuietLog;
 /// Longer than anything here takes, unless it takes for ever.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a client asks while it waits to be refused.
+const ASK_INTERVAL: Duration = Duration::from_millis(20);
+
 pub(crate) struct Port {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) log: QuietLog,
+    pub(crate) edge: Arc<Edge>,
     pub(crate) ending: CancellationToken,
     served: JoinHandle<()>,
 }
@@ -34,16 +38,19 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let ending = CancellationToken::new();
-        let edge = Edge::start(config, Arc::new(log.clone()), ending.clone());
+        let edge = Arc::new(Edge::start(config, Arc::new(log.clone()), ending.clone()));
         while edge.trouble().is_some() {
             tokio::task::yield_now().await;
         }
         let routes = edge.router().merge(more);
-        let served = tokio::spawn(async move {
-            edge.serve(listener, routes).await.unwrap();
-            edge.stopped().await;
+        let served = tokio::spawn({
+            let edge = Arc::clone(&edge);
+            async move {
+                edge.serve(listener, routes).await.unwrap();
+                edge.stopped().await;
+            }
         });
-        Self { address, log, ending, served }
+        Self { address, log, edge, ending, served }
     }
 
     pub(crate) async fn serve(config: Config) -> Self {
@@ -125,6 +132,23 @@ impl Http2 {
         let mut answer = self.send(request, "").await;
         answer.sees("tidewire.hello").await;
         answer
+    }
+
+    /// Waits until the hub takes no more requests on the connection.
+    pub(crate) async fn takes_no_more(&mut self) {
+        let refused = async {
+            while self.ask().await.is_ok() {
+                sleep(ASK_INTERVAL).await;
+            }
+        };
+        timeout(PATIENCE, refused).await.expect("the hub says so");
+    }
+
+    async fn ask(&mut self) -> Result<(), h2::Error> {
+        self.requests = self.requests.clone().ready().await?;
+        let request = Request::get("http://hub/v1/events?topic=none").body(()).unwrap();
+        let (answer, _) = self.requests.send_request(request, true)?;
+        answer.await.map(drop)
     }
 
     /// Waits until the hub has closed the connection in good order.
