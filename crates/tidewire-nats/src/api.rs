@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tidewire_core::Sequence;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{config::StreamName, connection::Connection, metrics, told::Told};
 
@@ -67,9 +67,10 @@ impl Api {
         &self.stream
     }
 
-    /// The stream's settings and state, by its leader.
+    /// The stream's settings and state, by its leader. Others may answer, too: they are not heard.
     pub(crate) async fn stream_info(&self) -> Result<StreamInfo, ApiError> {
-        self.ask(&format!("STREAM.INFO.{}", self.stream), &json!({}), ANSWER_MAX).await
+        let asked = format!("STREAM.INFO.{}", self.stream);
+        self.ask_until(&asked, &json!({}), ANSWER_MAX, StreamInfo::is_by_leader).await
     }
 
     pub(crate) async fn create_stream(&self, config: &Value) -> Result<StreamInfo, ApiError> {
@@ -133,6 +134,17 @@ impl Api {
         question: &Value,
         time_max: Duration,
     ) -> Result<T, ApiError> {
+        self.ask_until(what, question, time_max, |_| true).await
+    }
+
+    /// Asks until there is an answer that will do, or a refusal.
+    async fn ask_until<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        question: &Value,
+        time_max: Duration,
+        will_do: impl Fn(&T) -> bool,
+    ) -> Result<T, ApiError> {
         metrics::count_question();
         let client = &self.connection.client;
         let unanswered = |why: &str| {
@@ -149,17 +161,20 @@ impl Api {
                 let (subject, inbox) = (subject.clone(), inbox.clone());
                 let sent = client.publish_with_reply(subject, inbox, question.clone()).await;
                 sent.map_err(|error| error.to_string())?;
-                match timeout(ASK_AGAIN_AFTER, answers.next()).await {
-                    Ok(Some(answer)) => return Ok::<_, String>(answer),
-                    Ok(None) => return Err("the connection is closed".into()),
-                    Err(_) => metrics::count_question(),
+                let again_at = Instant::now() + ASK_AGAIN_AFTER;
+                while let Ok(answer) = timeout_at(again_at, answers.next()).await {
+                    let answer = read(&answer.ok_or("the connection is closed")?);
+                    if !answer.as_ref().is_ok_and(|answer| !will_do(answer)) {
+                        return Ok::<_, String>(answer);
+                    }
                 }
+                metrics::count_question();
             }
         });
         match asked.await {
             Err(_) => Err(unanswered("is not answered")),
             Ok(Err(error)) => Err(unanswered(&format!("fails: {error}"))),
-            Ok(Ok(answer)) => read(&answer),
+            Ok(Ok(answer)) => answer,
         }
     }
 }
@@ -210,6 +225,32 @@ pub(crate) struct StreamInfo {
     pub(crate) created: String,
     pub(crate) config: Value,
     pub(crate) state: StreamState,
+    /// Who holds it; nothing where a server is alone.
+    pub(crate) cluster: Option<Cluster>,
+}
+
+impl StreamInfo {
+    /// Whether the stream's leader says it. For ten seconds after it was started, the server on which
+    /// the stream was made answers too, however far behind the leader it is, and so does one that
+    /// knows of no leader (2.15.1). Either names no leader, or names it among the others.
+    fn is_by_leader(&self) -> bool {
+        let Some(Cluster { leader, replicas }) = &self.cluster else { return true };
+        !leader.is_empty() && replicas.iter().flatten().all(|replica| replica.name != *leader)
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Cluster {
+    #[serde(default)]
+    leader: String,
+    /// The others than the one who answers.
+    #[serde(default)]
+    replicas: Option<Vec<Replica>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Replica {
+    name: String,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -232,4 +273,30 @@ pub(crate) struct ConsumerInfo {
 pub(crate) struct Delivered {
     /// The place in the stream before the first event that it will hand out.
     pub(crate) stream_seq: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_by_leader(cluster: &Value) -> bool {
+        let state = json!({ "messages": 0, "first_seq": 0, "last_seq": 0 });
+        let mut info = json!({ "created": "", "config": {}, "state": state });
+        if !cluster.is_null() {
+            info["cluster"] = cluster.clone();
+        }
+        serde_json::from_value::<StreamInfo>(info).unwrap().is_by_leader()
+    }
+
+    /// As servers of 2.15.1 answered while the lead of a young stream was moved.
+    #[test]
+    fn who_answers_for_a_stream_is_seen_in_the_answer() {
+        let others = |names: [&str; 2]| names.map(|name| json!({ "name": name, "lag": 1 }));
+        assert!(is_by_leader(&Value::Null), "a server alone");
+        assert!(is_by_leader(&json!({ "leader": "n1", "replicas": others(["n0", "n2"]) })));
+        assert!(is_by_leader(&json!({ "leader": "n1" })), "one replica");
+        assert!(is_by_leader(&json!({ "leader": "n1", "replicas": null })), "the same");
+        assert!(!is_by_leader(&json!({ "leader": "n1", "replicas": others(["n0", "n1"]) })));
+        assert!(!is_by_leader(&json!({ "replicas": others(["n0", "n1"]) })));
+    }
 }

@@ -1,7 +1,7 @@
 //! What is known of the stream, and how fresh that is. However many ask at once, JetStream is
 //! asked seldom.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use parking_lot::Mutex;
 use tidewire_core::{Bounds, Cursor, Epoch, ReadError};
@@ -126,9 +126,12 @@ impl Asker {
     /// long that the end of the log must have been lost.
     fn believable(&self, found: Bounds) -> Bounds {
         let mut held = self.seen.lock();
-        let Some(seen) = held.as_mut().filter(|seen| found.head() < seen.cursor) else {
+        let Some(seen) = held.as_mut() else { return found };
+        // Of two epochs neither is before the other: the new one is believed.
+        if found.head().partial_cmp(&seen.cursor) != Some(Ordering::Less) {
+            seen.contradicted_since = None;
             return found;
-        };
+        }
         let since = *seen.contradicted_since.get_or_insert_with(Instant::now);
         if since.elapsed() > RETREAT_DOUBTED {
             warn!(seen = %seen.cursor, head = %found.head(), "the log has lost its end");

@@ -158,7 +158,12 @@ mod tests {
 
     fn found(config: Value) -> StreamInfo {
         let state = StreamState { messages: 0, first_seq: 0, last_seq: 0 };
-        StreamInfo { created: "2026-01-01T00:00:00.000000001Z".into(), config, state }
+        StreamInfo {
+            created: "2026-01-01T00:00:00.000000001Z".into(),
+            config,
+            state,
+            cluster: None,
+        }
     }
 
     #[test]
