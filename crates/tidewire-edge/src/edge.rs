@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use axum::Router;
 use parking_lot::Mutex;
 use tidewire_core::{Backbone, ReadError};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -57,6 +57,7 @@ impl Edge {
             admission,
             drain,
             returns: Returns::new(),
+            answers: Arc::new(Semaphore::new(poll::HELD_BYTES_MAX)),
         });
         Self { shared, follower: Mutex::new(Some(follower)) }
     }
@@ -112,7 +113,8 @@ impl Edge {
     /// # Errors
     /// [`PollError`] where the backbone does not answer, or this edge is ending.
     pub async fn poll(&self, request: PollRequest) -> Result<PollAnswer, PollError> {
-        poll::poll(Arc::clone(&self.shared), request).await
+        let (answer, _) = poll::poll(Arc::clone(&self.shared), request).await?;
+        Ok(answer)
     }
 
     /// Why this edge should get no new subscribers, if it should not.

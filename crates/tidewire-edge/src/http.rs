@@ -1,6 +1,6 @@
 //! The edge's public routes.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -33,6 +34,8 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// How long a browser may remember what a preflight allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+/// Bytes of an answer that are handed to the connection at once.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// The routes of an edge.
 pub(crate) fn router(edge: &Edge) -> Router {
@@ -82,8 +85,8 @@ async fn answer_poll(
 ) -> Result<Response, Problem> {
     let request = PollRequest::parse(query.as_deref().unwrap_or_default(), &headers)?;
     let refusal = match admit(&shared, peer, &headers) {
-        Ok(_place) => match poll::poll(shared.clone(), request).await {
-            Ok(answer) => return Ok(poll_response(answer.to_json())),
+        Ok(place) => match poll::poll(shared.clone(), request).await {
+            Ok((answer, share)) => return Ok(poll_response(answer.to_json(), (share, place))),
             Err(PollError::Stopping) => Refusal::DRAINING,
             Err(PollError::Unavailable(error)) => {
                 warn!(%error, "a poll could not be answered");
@@ -108,13 +111,20 @@ fn admit(
     shared.admission.subscription(peer, headers).map_err(Refusal::of)
 }
 
-fn poll_response(json: Vec<u8>) -> Response {
+/// Leaves in pieces, so that it is the client that takes them who gives its share and place back.
+fn poll_response(json: Vec<u8>, share: (poll::Share, Place)) -> Response {
+    let length = HeaderValue::from(json.len());
+    let pieces = stream::unfold((Bytes::from(json), share), async |(mut left, share)| {
+        let piece = left.split_to(left.len().min(PIECE_BYTES));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (left, share)))
+    });
     let headers = [
+        (header::CONTENT_LENGTH, length),
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    (headers, json).into_response()
+    (headers, Body::from_stream(pieces)).into_response()
 }
 
 /// Streams what a subscription hands out; its place is free again when it ends.

@@ -36,6 +36,10 @@ pub fn describe() {
             "Subscriptions begun without a cursor, by what they began with",
         ),
         ("tidewire_edge_polls_total", "Polls, by how they ended"),
+        (
+            "tidewire_edge_polls_cut_short_total",
+            "Answers to polls that hold less than they could: all of them together hold too much",
+        ),
         ("tidewire_edge_poll_events_total", "Events handed out in answer to polls"),
         (
             "tidewire_edge_last_searches_ended_early_total",
@@ -121,6 +125,7 @@ fn begin_at_zero() {
         "tidewire_edge_tail_interruptions_total",
         "tidewire_edge_last_searches_ended_early_total",
         "tidewire_edge_accepts_delayed_total",
+        "tidewire_edge_polls_cut_short_total",
         "tidewire_edge_poll_events_total",
         "tidewire_edge_poll_bytes_total",
     ] {
@@ -257,6 +262,10 @@ impl Drop for PollUnderWay {
         gauge!("tidewire_edge_polls").decrement(1.0);
         counter!("tidewire_edge_polls_total", "outcome" => self.ended.as_str()).increment(1);
     }
+}
+
+pub(crate) fn count_poll_cut_short() {
+    counter!("tidewire_edge_polls_cut_short_total").increment(1);
 }
 
 pub(crate) fn count_polled(events: usize, bytes: usize) {

@@ -5,7 +5,10 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::HeaderMap;
 use tidewire_core::{Invalid, ReadError};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     Envelope, SubscribeRequest, Subscription,
@@ -19,6 +22,10 @@ use crate::{
 const EVENTS_MAX: usize = 500;
 /// Bytes of the events of one answer, unless one alone is longer.
 const EVENTS_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the events of all answers that are held together, from when they are gathered until they
+/// have left: clients that ask for much and read slowly are many. Beyond it an answer is cut short
+/// behind its first event.
+pub(crate) const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Seconds that a client may ask to wait: proxies let go of what is silent for longer.
 const TIMEOUT_SECONDS: RangeInclusive<u64> = 0..=30;
 /// How long is waited unless the client says otherwise.
@@ -98,15 +105,16 @@ fn parse_timeout(value: &str) -> Result<Duration, Invalid> {
     }
 }
 
-/// Answers a poll: with what waits behind its cursor, or else with the first that comes.
+/// Answers a poll: with what waits behind its cursor, or else with the first that comes. Beside the
+/// answer comes what it may hold of the memory for all answers, to be kept for as long as it is.
 pub(crate) async fn poll(
     shared: Arc<Shared>,
     request: PollRequest,
-) -> Result<PollAnswer, PollError> {
+) -> Result<(PollAnswer, Share), PollError> {
     let mut under_way = PollUnderWay::begin();
     let outcome = gather(shared, request).await;
     under_way.ended = match &outcome {
-        Ok(answer) => {
+        Ok((answer, _)) => {
             let bytes = answer.events.iter().map(Bytes::len).sum();
             metrics::count_polled(answer.events.len(), bytes);
             match answer {
@@ -121,7 +129,13 @@ pub(crate) async fn poll(
     outcome
 }
 
-async fn gather(shared: Arc<Shared>, request: PollRequest) -> Result<PollAnswer, PollError> {
+/// A part of the memory for all answers.
+pub(crate) type Share = Option<OwnedSemaphorePermit>;
+
+async fn gather(
+    shared: Arc<Shared>,
+    request: PollRequest,
+) -> Result<(PollAnswer, Share), PollError> {
     let ending = shared.drain.ending().clone();
     if shared.drain.has_begun() {
         return Err(PollError::Stopping);
@@ -137,9 +151,9 @@ async fn gather(shared: Arc<Shared>, request: PollRequest) -> Result<PollAnswer,
         heartbeat: Some(NO_HEARTBEAT),
         ..request.subscribe
     };
+    let mut gathered = Gathered::new(Arc::clone(&shared.answers));
     let (mut subscription, start) = Subscription::begin(shared, subscribe, Audience::Poll).await?;
 
-    let mut gathered = Gathered::default();
     if let Some(opening) = subscription.next().await {
         gathered.take(&opening);
     }
@@ -167,8 +181,10 @@ async fn gather(shared: Arc<Shared>, request: PollRequest) -> Result<PollAnswer,
 }
 
 /// What a poll will be answered with.
-#[derive(Default)]
 struct Gathered {
+    /// The memory for all answers, and what this one holds of it.
+    memory: Arc<Semaphore>,
+    share: Share,
     events: Vec<Bytes>,
     bytes: usize,
     gap: Option<Bytes>,
@@ -181,6 +197,19 @@ struct Gathered {
 }
 
 impl Gathered {
+    fn new(memory: Arc<Semaphore>) -> Self {
+        Self {
+            memory,
+            share: None,
+            events: Vec::new(),
+            bytes: 0,
+            gap: None,
+            first_at: None,
+            id: String::new(),
+            is_full: false,
+        }
+    }
+
     fn take(&mut self, frames: &Bytes) {
         for Written { event_type, id, data } in frame::written(frames) {
             match event_type {
@@ -204,15 +233,28 @@ impl Gathered {
         }
     }
 
-    fn has_room_for(&self, data: &Bytes) -> bool {
+    fn has_room_for(&mut self, data: &Bytes) -> bool {
         let fits = self.events.len() < EVENTS_MAX && self.bytes + data.len() <= EVENTS_BYTES_MAX;
-        fits || self.events.is_empty()
+        fits && self.has_share_for(data) || self.events.is_empty()
+    }
+
+    fn has_share_for(&mut self, data: &Bytes) -> bool {
+        let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let Ok(share) = Arc::clone(&self.memory).try_acquire_many_owned(bytes) else {
+            metrics::count_poll_cut_short();
+            return false;
+        };
+        match &mut self.share {
+            Some(held) => held.merge(share),
+            None => self.share = Some(share),
+        }
+        true
     }
 
     /// The answer, where the subscription has got to `reached`.
-    fn answer(self, reached: String) -> PollAnswer {
+    fn answer(self, reached: String) -> (PollAnswer, Share) {
         let cursor = if self.is_full { self.id } else { reached };
-        PollAnswer { cursor, events: self.events, gap: self.gap }
+        (PollAnswer { cursor, events: self.events, gap: self.gap }, self.share)
     }
 }
 
@@ -294,13 +336,34 @@ mod tests {
             (2, 2 * 1024 * 1024, 1),
             (100, 100 * 1024, 10),
         ] {
-            let mut gathered = Gathered::default();
+            let memory = Arc::new(Semaphore::new(HELD_BYTES_MAX));
+            let mut gathered = Gathered::new(memory);
             gathered.take(&frames(count, length));
             assert_eq!(gathered.is_full, taken < count);
-            let answer = gathered.answer("end".into());
+            let (answer, _) = gathered.answer("end".into());
             assert_eq!(answer.events.len(), taken);
             let reached = if taken < count { format!("00000001-{taken}") } else { "end".into() };
             assert_eq!(answer.cursor, reached, "the next one begins behind the last one taken");
         }
+    }
+
+    #[test]
+    fn answers_that_are_held_leave_others_one_event_until_they_have_left() {
+        let memory = Arc::new(Semaphore::new(100));
+        let frames = Bytes::from("id: 00000001-1\ndata: 0123456789\n\n".repeat(7));
+        let answer = || {
+            let mut gathered = Gathered::new(Arc::clone(&memory));
+            gathered.take(&frames);
+            gathered.answer("end".into())
+        };
+        let (first, share) = answer();
+        let (second, _) = answer();
+        let (third, _) = answer();
+        assert_eq!([first, second, third].map(|answer| answer.events.len()), [7, 3, 3]);
+        memory.forget_permits(30);
+        let (cut, _) = answer();
+        assert_eq!((cut.events.len(), &*cut.cursor), (1, "00000001-1"));
+        drop(share);
+        assert_eq!(answer().0.events.len(), 7);
     }
 }

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use rand::RngExt as _;
 use tidewire_core::{Backbone, Cursor, Page, ReadError, ResumePoint, UnixMillis};
 use tokio::{
+    sync::Semaphore,
     task::yield_now,
     time::{Instant, sleep_until},
 };
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) returns: Returns,
+    /// Bytes that answers to polls may hold.
+    pub(crate) answers: Arc<Semaphore>,
 }
 
 impl Shared {
