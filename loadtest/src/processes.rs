@@ -11,6 +11,9 @@ use crate::usage::Meter;
 const STREAM: &str = "TIDEWIRE";
 /// More than a run writes, so that no event leaves while it is measured.
 const RETENTION_BYTES: &str = "16GiB";
+/// What each server says that it can hold: that and more, whatever is free on its disk. JetStream
+/// would refuse a stream that may grow beyond three quarters of it.
+const STORE_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 
 /// Starts a hub of one process.
 pub(crate) fn standalone() -> anyhow::Result<Process> {
@@ -51,7 +54,9 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts the servers.
     pub(crate) async fn start(args: &NatsArgs) -> Self {
-        let options = NatsOptions { sync_always: args.sync_always, ..NatsOptions::default() };
+        let store_bytes_max = Some(STORE_BYTES_MAX);
+        let sync_always = args.sync_always;
+        let options = NatsOptions { sync_always, store_bytes_max, ..NatsOptions::default() };
         let nats = NatsCluster::start_with(usize::from(args.replicas), options).await;
         Self { nats, args: args.clone() }
     }
