@@ -16,18 +16,33 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Violations that are printed.
 const PRINTED_MAX: usize = 10;
 
+/// How many events there are, once that is known.
+pub(crate) type End = watch::Receiver<Option<usize>>;
+
 /// Subscribers of one source.
 pub(crate) struct Crowd {
     viewers: JoinSet<anyhow::Result<u32>>,
-    /// How many events there are, once that is known.
+    /// Where they are told how many events there are.
     end: watch::Sender<Option<usize>>,
 }
 
 impl Crowd {
     /// These subscribers, who connect at once.
     pub(crate) fn start(viewers: impl Iterator<Item = Viewer>) -> Self {
+        Self::of(viewers, Viewer::watch)
+    }
+
+    /// Subscribers of any kind, by what each does until the end that it is told. It says how often
+    /// it had to connect again.
+    pub(crate) fn of<Subscriber, Watching>(
+        subscribers: impl Iterator<Item = Subscriber>,
+        watch: impl Fn(Subscriber, End) -> Watching,
+    ) -> Self
+    where
+        Watching: Future<Output = anyhow::Result<u32>> + Send + 'static,
+    {
         let end = watch::Sender::new(None);
-        let viewers = viewers.map(|viewer| viewer.watch(end.subscribe())).collect();
+        let viewers = subscribers.map(|subscriber| watch(subscriber, end.subscribe())).collect();
         Self { viewers, end }
     }
 

@@ -7,6 +7,7 @@ mod output;
 mod pipeline;
 mod processes;
 mod publish;
+mod rollout;
 mod scale;
 mod source;
 mod sse;
@@ -54,6 +55,15 @@ enum Scenario {
     /// they are delivered to everybody. All parts share this machine: what is said of the
     /// processors shows which part had how much of it.
     Scale(scale::Args),
+    /// A rolling restart: edge after edge is replaced while thousands of clients are connected and
+    /// events flow.
+    ///
+    /// A new edge is ready before an old one gets SIGTERM, and clients find the old one for half of
+    /// its drain delay more. Every connection goes to an edge at random. Most clients are as
+    /// browsers' own EventSource, which any status but 200 ends for good; all come back when they
+    /// are told to. Fails where somebody lost, repeated or misplaced an event, got a gap or such a
+    /// status, or where more came back in one second than `--drain-rate-max`.
+    Rollout(rollout::Args),
 }
 
 #[tokio::main]
@@ -63,5 +73,6 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Memory(args) => memory::run(args).await,
         Scenario::Storm(args) => storm::run(args).await,
         Scenario::Scale(args) => scale::run(args).await,
+        Scenario::Rollout(args) => rollout::run(args).await,
     }
 }

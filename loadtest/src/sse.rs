@@ -20,15 +20,31 @@ pub(crate) async fn open(
     filter: &str,
     after: Option<Cursor>,
 ) -> anyhow::Result<TcpStream> {
-    let address = http.trim_start_matches("http://");
-    let mut socket = TcpStream::connect(address).await?;
+    let mut socket = TcpStream::connect(address(http)).await?;
+    ask(&mut socket, filter, after, "").await?;
+    Ok(socket)
+}
+
+/// The `host:port` of a URL.
+pub(crate) fn address(http: &str) -> &str {
+    http.trim_start_matches("http://")
+}
+
+/// Asks for events on a connection that has just been made. Each of the headers, beside those that
+/// every request has, ends with CR and LF.
+pub(crate) async fn ask(
+    socket: &mut TcpStream,
+    filter: &str,
+    after: Option<Cursor>,
+    headers: &str,
+) -> anyhow::Result<()> {
+    let address = socket.peer_addr()?;
     let resume = after.map_or_else(String::new, |cursor| format!("Last-Event-ID: {cursor}\r\n"));
     let head = format!(
         "GET /v1/events?topic={filter} HTTP/1.1\r\nHost: {address}\r\n\
-         Accept: text/event-stream\r\n{resume}\r\n"
+         Accept: text/event-stream\r\n{headers}{resume}\r\n"
     );
-    socket.write_all(head.as_bytes()).await?;
-    Ok(socket)
+    Ok(socket.write_all(head.as_bytes()).await?)
 }
 
 /// Reads as far as the hello; says the position that it names. What stands behind it is lost.
@@ -64,6 +80,7 @@ pub(crate) struct Frame {
     pub(crate) id: String,
     pub(crate) event: String,
     pub(crate) data: String,
+    pub(crate) retry: String,
 }
 
 /// Cuts what comes into frames.
@@ -122,6 +139,7 @@ impl Frame {
             Some(("id", id)) => self.id.push_str(id),
             Some(("event", event)) => self.event.push_str(event),
             Some(("data", data)) => self.data.push_str(data),
+            Some(("retry", retry)) => self.retry.push_str(retry),
             _ => {}
         }
         Ok(false)
@@ -131,6 +149,7 @@ impl Frame {
         self.id.clear();
         self.event.clear();
         self.data.clear();
+        self.retry.clear();
     }
 }
 

@@ -91,7 +91,8 @@ mod tests {
     }
 
     fn frame(id: u64, event: &str, data: &str) -> Frame {
-        Frame { id: format!("0000000a-{id}"), event: event.into(), data: data.into() }
+        let (event, data) = (event.into(), data.into());
+        Frame { id: format!("0000000a-{id}"), event, data, retry: String::new() }
     }
 
     #[test]
