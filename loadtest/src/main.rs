@@ -1,5 +1,6 @@
 //! Load on Tidewire from outside, what it costs, and whether everything came.
 
+mod arrivals;
 mod crowd;
 mod latency;
 mod memory;
@@ -9,6 +10,7 @@ mod processes;
 mod publish;
 mod rollout;
 mod scale;
+mod slow;
 mod source;
 mod sse;
 mod storm;
@@ -64,6 +66,12 @@ enum Scenario {
     /// are told to. Fails where somebody lost, repeated or misplaced an event, got a gap or such a
     /// status, or where more came back in one second than `--drain-rate-max`.
     Rollout(rollout::Args),
+    /// Readers that read nothing or 100 bytes a second among good ones: what the good ones feel, and
+    /// the memory of the hub and of the kernel, beside a round without them.
+    ///
+    /// The time of a delivery begins when its event is handed in to be published, and ends when a
+    /// reader has it. The kernel's figure is the whole machine's.
+    Slow(slow::Args),
 }
 
 #[tokio::main]
@@ -74,5 +82,6 @@ async fn main() -> anyhow::Result<()> {
         Scenario::Storm(args) => storm::run(args).await,
         Scenario::Scale(args) => scale::run(args).await,
         Scenario::Rollout(args) => rollout::run(args).await,
+        Scenario::Slow(args) => slow::run(args).await,
     }
 }

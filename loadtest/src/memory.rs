@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn idle(how: &str, args: &Args, topic: impl Fn(usize) -> String) -> anyhow::Result<()> {
-    let hub = processes::standalone()?;
+    let hub = processes::standalone(&[])?;
     let before = resident_bytes(hub.pid())?;
     let mut subscribers = Vec::with_capacity(args.idle);
     for n in 0..args.idle {
@@ -59,7 +59,7 @@ async fn idle(how: &str, args: &Args, topic: impl Fn(usize) -> String) -> anyhow
 }
 
 async fn stalled(args: &Args) -> anyhow::Result<()> {
-    let hub = processes::standalone()?;
+    let hub = processes::standalone(&[])?;
     let before = resident_bytes(hub.pid())?;
     let mut subscribers = Vec::with_capacity(args.stalled);
     for _ in 0..args.stalled {

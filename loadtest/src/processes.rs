@@ -15,9 +15,9 @@ const RETENTION_BYTES: &str = "16GiB";
 /// would refuse a stream that may grow beyond three quarters of it.
 const STORE_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
 
-/// Starts a hub of one process.
-pub(crate) fn standalone() -> anyhow::Result<Process> {
-    start("standalone", &["--page=false".to_owned()])
+/// Starts a hub of one process, with these flags beside the usual ones.
+pub(crate) fn standalone(flags: &[String]) -> anyhow::Result<Process> {
+    start("standalone", &[flags, &["--page=false".to_owned()]].concat())
 }
 
 /// A program that is built beside this one, by its path from there.

@@ -203,6 +203,7 @@ impl<'a> Scene<'a> {
                 begins: Instant::now(),
                 backlog: Some(Backlog { events: 0, caught_up: connected.clone() }),
                 delivered: Arc::clone(&counts[source]),
+                arrivals: None,
             }
         };
         let each = self.args.subscribers / self.args.topics;

@@ -132,6 +132,11 @@ impl Source {
         self.receipts.lock().get(number).map(|stored| stored.cursor)
     }
 
+    /// When an event that has a receipt was handed in.
+    pub(crate) fn handed_in(&self, number: usize) -> Option<Instant> {
+        self.receipts.lock().get(number).map(|stored| stored.handed_in)
+    }
+
     /// How long receipts took whose events were handed in between two moments.
     pub(crate) fn latencies(&self, from: Instant, until: Instant) -> Latencies {
         let mut latencies = Latencies::default();

@@ -126,6 +126,7 @@ fn clients(
             begins: since + spread.mul_f64(number as f64 / args.clients as f64),
             backlog: Some(Backlog { events, caught_up: caught_up.clone() }),
             delivered: Arc::clone(&delivered),
+            arrivals: None,
         })
     };
     (0..args.clients).map(client).collect()

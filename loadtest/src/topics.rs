@@ -34,7 +34,12 @@ impl Topics {
     /// The last event of a topic among the first so many.
     pub(crate) fn last_before(self, number: usize, topic: usize) -> Option<usize> {
         let nth = self.events_before(number, topic).checked_sub(1)?;
-        Some(nth * self.count + topic - self.first)
+        Some(self.number(topic, nth))
+    }
+
+    /// The number of a topic's `nth` event from 0.
+    pub(crate) fn number(self, topic: usize, nth: usize) -> usize {
+        nth * self.count + topic - self.first
     }
 }
 

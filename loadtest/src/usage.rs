@@ -4,6 +4,9 @@ use std::fs;
 
 use anyhow::Context;
 
+/// The kernel's unit of socket memory, on x86-64 and usually on ARM.
+const PAGE_BYTES: u64 = 4_096;
+
 /// The kernel's unit of time towards programs, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -46,6 +49,20 @@ pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     memory(pid, "VmRSS:")
 }
 
+/// What all TCP sockets of this machine hold of the kernel's memory for what is sent and received,
+/// in bytes. The sockets themselves are not in it.
+pub(crate) fn socket_bytes() -> anyhow::Result<u64> {
+    socket_pages(&fs::read_to_string("/proc/net/sockstat")?)
+        .map(|pages| pages * PAGE_BYTES)
+        .context("the memory of TCP in /proc")
+}
+
+fn socket_pages(sockstat: &str) -> Option<u64> {
+    let tcp = sockstat.lines().find_map(|line| line.strip_prefix("TCP: "))?;
+    let mut words = tcp.split(' ').skip_while(|word| *word != "mem");
+    words.nth(1)?.parse().ok()
+}
+
 fn memory(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -64,4 +81,18 @@ fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let (_, fields) = stat.rsplit_once(") ").context("a name in brackets in /proc")?;
     let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
     Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_tcp_is_found_among_the_rest() {
+        let sockstat = "sockets: used 12\nTCP: inuse 1 orphan 0 tw 4226 alloc 1 mem 147\nUDP: inuse \
+                        0 mem 3\n";
+        assert_eq!(socket_pages(sockstat), Some(147));
+        assert_eq!(socket_pages("UDP: inuse 0 mem 3\n"), None);
+        assert!(socket_bytes().is_ok());
+    }
 }

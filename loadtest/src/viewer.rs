@@ -14,12 +14,16 @@ use std::{
 use anyhow::{bail, ensure};
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, sleep, sleep_until},
 };
 
 pub(crate) use self::progress::Progress;
-use crate::sse::{self, Frames};
+use crate::{
+    arrivals::Arrivals,
+    crowd::End,
+    sse::{self, Frames},
+};
 
 /// Bytes read at once, on the stack: a connection holds none of its own.
 const READ_BYTES: usize = 8 * 1024;
@@ -38,6 +42,8 @@ pub(crate) struct Viewer {
     pub(crate) backlog: Option<Backlog>,
     /// What it counts each event on.
     pub(crate) delivered: Arc<AtomicU64>,
+    /// Where it says when each event came.
+    pub(crate) arrivals: Option<Arc<Arrivals>>,
 }
 
 /// What a subscriber has missed.
@@ -61,10 +67,7 @@ impl Viewer {
     ///
     /// # Errors
     /// What came was not what should have.
-    pub(crate) async fn watch(
-        mut self,
-        mut end: watch::Receiver<Option<usize>>,
-    ) -> anyhow::Result<u32> {
+    pub(crate) async fn watch(mut self, mut end: End) -> anyhow::Result<u32> {
         sleep_until(self.begins).await;
         for connected_again in 0..=CONNECTED_AGAIN_MAX {
             if let Ended::Finished = self.read_on(&mut end).await? {
@@ -76,7 +79,7 @@ impl Viewer {
     }
 
     /// One connection's life.
-    async fn read_on(&mut self, end: &mut watch::Receiver<Option<usize>>) -> anyhow::Result<Ended> {
+    async fn read_on(&mut self, end: &mut End) -> anyhow::Result<Ended> {
         let filter = self.progress.wanted().filter();
         let Ok(socket) = sse::open(&self.http, &filter, self.progress.cursor()).await else {
             return Ok(Ended::Lost);
@@ -108,7 +111,12 @@ impl Viewer {
         };
         let mut events = 0;
         frames.take(bytes, |frame| {
-            events += u64::from(self.progress.take(frame)?);
+            if let Some(number) = self.progress.take(frame)? {
+                events += 1;
+                if let Some(arrivals) = &self.arrivals {
+                    arrivals.take(number);
+                }
+            }
             Ok(())
         })?;
         self.delivered.fetch_add(events, Relaxed);

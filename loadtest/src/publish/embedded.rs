@@ -19,7 +19,7 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     for _ in 0..args.runs {
         for load in args.loads() {
             through_log(&load).await?.print("log alone", &load, "");
-            let hub = processes::standalone()?;
+            let hub = processes::standalone(&[])?;
             through_grpc(&hub.grpc, &load).await?.print("one PublishStream", &load, "");
         }
     }

@@ -44,11 +44,11 @@ impl Progress {
         topics.all(|(topic, seen)| *seen >= self.topics.events_before(number, topic))
     }
 
-    /// Takes a frame; says whether it is an event.
+    /// Takes a frame; says the number of the event where it is one.
     ///
     /// # Errors
     /// It is not what has to come next.
-    pub(crate) fn take(&mut self, frame: &Frame) -> anyhow::Result<bool> {
+    pub(crate) fn take(&mut self, frame: &Frame) -> anyhow::Result<Option<usize>> {
         let is_event = match frame.event.as_str() {
             "" => true,
             "tidewire.hello" | "tidewire.cursor" => false,
@@ -61,13 +61,10 @@ impl Progress {
             ensure!(is_next, "{cursor} came after {before}");
         }
         self.cursor = Some(cursor);
-        if is_event {
-            self.count(&frame.data)?;
-        }
-        Ok(is_event)
+        is_event.then(|| self.count(&frame.data)).transpose()
     }
 
-    fn count(&mut self, data: &str) -> anyhow::Result<()> {
+    fn count(&mut self, data: &str) -> anyhow::Result<usize> {
         let (topic, number) = topics::read(data)?;
         let index = topic.checked_sub(self.wanted.topics().start);
         let Some(seen) = index.and_then(|index| self.seen.get_mut(index)) else {
@@ -75,7 +72,7 @@ impl Progress {
         };
         ensure!(number == *seen, "event {number} of topic {topic} came, not {seen}");
         *seen += 1;
-        Ok(())
+        Ok(self.topics.number(topic, number))
     }
 }
 
@@ -98,13 +95,13 @@ mod tests {
     #[test]
     fn what_comes_in_order_is_all_there_is() {
         let mut progress = progress();
-        assert!(!progress.take(&frame(40, "tidewire.hello", "{}")).unwrap());
-        assert!(progress.take(&frame(44, "", "3 2 x")).unwrap());
+        assert_eq!(progress.take(&frame(40, "tidewire.hello", "{}")).unwrap(), None);
+        assert_eq!(progress.take(&frame(44, "", "3 2 x")).unwrap(), Some(43));
         assert!(progress.has_all_of(60));
         assert!(progress.has_all_of(63), "event 63 is the next of this topic");
         assert!(!progress.has_all_of(64));
-        assert!(!progress.take(&frame(60, "tidewire.cursor", "{}")).unwrap());
-        assert!(progress.take(&frame(64, "", "3 3 x")).unwrap());
+        assert_eq!(progress.take(&frame(60, "tidewire.cursor", "{}")).unwrap(), None);
+        assert_eq!(progress.take(&frame(64, "", "3 3 x")).unwrap(), Some(63));
         assert!(progress.has_all_of(64));
     }
 

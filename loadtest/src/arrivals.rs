@@ -1,0 +1,28 @@
+//! When events came to their subscribers, and how long they had been under way.
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{latency::Latencies, source::Source};
+
+/// The number of each event that came, and when, for all subscribers together.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals(Mutex<Vec<(usize, Instant)>>);
+
+impl Arrivals {
+    /// The event of this number has come to a subscriber.
+    pub(crate) fn take(&self, number: usize) {
+        self.0.lock().push((number, Instant::now()));
+    }
+
+    /// How long each had been under way since it was handed in to this source.
+    pub(crate) fn latencies(&self, source: &Source) -> Latencies {
+        let mut latencies = Latencies::default();
+        for (number, came) in self.0.lock().iter() {
+            if let Some(handed_in) = source.handed_in(*number) {
+                latencies.take(came.duration_since(handed_in));
+            }
+        }
+        latencies
+    }
+}
