@@ -15,11 +15,12 @@ impl Arrivals {
         self.0.lock().push((number, Instant::now()));
     }
 
-    /// How long each had been under way since it was handed in to this source.
-    pub(crate) fn latencies(&self, source: &Source) -> Latencies {
+    /// How long each had been under way that was handed in to this source from a moment on.
+    pub(crate) fn latencies(&self, source: &Source, from: Instant) -> Latencies {
         let mut latencies = Latencies::default();
         for (number, came) in self.0.lock().iter() {
-            if let Some(handed_in) = source.handed_in(*number) {
+            let handed_in = source.handed_in(*number);
+            if let Some(handed_in) = handed_in.filter(|handed_in| *handed_in >= from) {
                 latencies.take(came.duration_since(handed_in));
             }
         }
