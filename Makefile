@@ -48,17 +48,19 @@ proxies: ## Run real proxies before two edges, as the documents and as their def
 faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
 	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture
 
-measure: build ## Measure publishing and memory with the release build; prints tables
+measure: build ## Measure publishing, memory and bad readers with the release build; prints tables
 	TMPDIR=target target/release/loadtest publish
 	TMPDIR=target target/release/loadtest memory
+	TMPDIR=target target/release/loadtest slow
 
-measure-nats: build ## Measure the same on NATS, beside publishing without a hub; a storm; a scale-out (10 minutes)
+measure-nats: build ## Measure the same on NATS, beside publishing without a hub; a storm; a scale-out; a rolling restart (12 minutes)
 	cargo build --release --locked -p tidewire-nats --example raw_publish
 	TMPDIR=target target/release/loadtest publish --on nats
 	TMPDIR=target target/release/loadtest publish --on nats --replicas 3
 	TMPDIR=target target/release/loadtest storm
 	TMPDIR=target target/release/loadtest storm --window-events-max 4096
 	TMPDIR=target target/release/loadtest scale
+	TMPDIR=target target/release/loadtest rollout
 
 clean: ## Remove what was built and installed here, but no data
 	cargo clean
