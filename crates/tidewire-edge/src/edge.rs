@@ -62,7 +62,8 @@ impl Edge {
         Self { shared, follower: Mutex::new(Some(follower)) }
     }
 
-    /// The public routes: `GET /v1/events`, `GET /v1/poll`, and the page where it is on.
+    /// The public routes: `GET /v1/events`, `POST /v1/events:subscribe`, `GET /v1/poll`, and the page
+    /// where it is on.
     pub fn router(&self) -> Router {
         http::router(self)
     }

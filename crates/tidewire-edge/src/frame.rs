@@ -68,6 +68,12 @@ pub(crate) fn cursor(cursor: Cursor) -> Bytes {
     format!("event: {CURSOR}\nid: {cursor}\ndata: {{}}\n\n").into()
 }
 
+/// Encodes what shows whether something holds the stream back: `point` is where the client has got to.
+pub(crate) fn probe(point: ResumePoint, connection: &str) -> Bytes {
+    let head = format!("event: tidewire.probe\nid: {point}\n");
+    with_json(head, &serde_json::json!({ "connection": connection }))
+}
+
 /// Encodes why the stream ends now, and when to come back.
 pub(crate) fn retry(reason: &str, retry_milliseconds: u64) -> Bytes {
     let head = format!("event: tidewire.retry\nretry: {retry_milliseconds}\n");
@@ -195,6 +201,10 @@ mod tests {
         );
         let at = Cursor::new(Epoch(1), Sequence(2));
         assert_eq!(cursor(at), "event: tidewire.cursor\nid: 00000001-2\ndata: {}\n\n");
+        assert_eq!(
+            probe(at.into(), "07c1"),
+            "event: tidewire.probe\nid: 00000001-2\ndata: {\"connection\":\"07c1\"}\n\n",
+        );
         assert_eq!(
             retry("draining", 1_500),
             "event: tidewire.retry\nretry: 1500\ndata: {\"reason\":\"draining\"}\n\n",

@@ -5,9 +5,9 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{RawQuery, State},
+    extract::{DefaultBodyLimit, RawQuery, Request, State},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -21,7 +21,7 @@ use crate::{
     body::{self, Flushes},
     client_address::Peer,
     form::Form,
-    poll,
+    poll, posted,
     problem::Problem,
     refusal::Refusal,
     start::Start,
@@ -40,15 +40,25 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// The routes of an edge.
 pub(crate) fn router(edge: &Edge) -> Router {
     let shared = edge.shared();
-    let events = Router::new()
-        .route("/v1/events", get(subscribe))
-        .route("/v1/poll", get(answer_poll))
+    let got = Router::new().route("/v1/events", get(subscribe)).route("/v1/poll", get(answer_poll));
+    let posted = Router::new()
+        .route("/v1/events:subscribe", post(subscribe_posted))
+        .layer(DefaultBodyLimit::max(posted::BODY_BYTES_MAX));
+    let page = if shared.config.page { crate::page::router() } else { Router::new() };
+    Router::new()
+        .merge(open(got, Method::GET, shared))
+        .merge(open(posted, Method::POST, shared))
+        .merge(page)
+        .fallback(async || Problem::not_found())
+}
+
+/// Routes of one method that pages of the configured origins may read.
+fn open(routes: Router<Arc<Shared>>, method: Method, shared: &Arc<Shared>) -> Router {
+    routes
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(Arc::clone(shared))
         // Outermost, so that it answers preflights before the fallback refuses their method.
-        .layer(cors(&shared.config.cors_origins));
-    let page = if shared.config.page { crate::page::router() } else { Router::new() };
-    events.merge(page).fallback(async || Problem::not_found())
+        .layer(cors(&shared.config.cors_origins, [method]))
 }
 
 async fn subscribe(
@@ -58,13 +68,34 @@ async fn subscribe(
     flushes: Option<Extension<Flushes>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let query = query.as_deref().unwrap_or_default();
-    let form = Form::parse(query, &headers)?;
-    let request = SubscribeRequest::parse(query, &headers)?;
+    begin(&shared, query.as_deref().unwrap_or_default(), peer, flushes, &headers).await
+}
+
+async fn subscribe_posted(
+    State(shared): State<Arc<Shared>>,
+    peer: Option<Extension<Peer>>,
+    flushes: Option<Extension<Flushes>>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let query = posted::query(request, shared.config.header_timeout).await?;
+    begin(&shared, &query, peer, flushes, &headers).await
+}
+
+/// Begins the subscription that a query asks for, wherever that stood.
+async fn begin(
+    shared: &Arc<Shared>,
+    query: &str,
+    peer: Option<Extension<Peer>>,
+    flushes: Option<Extension<Flushes>>,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let form = Form::parse(query, headers)?;
+    let request = SubscribeRequest::parse(query, headers)?;
     let flushes = flushes.map(|Extension(flushes)| flushes);
-    let place = match admit(&shared, peer, &headers) {
+    let place = match admit(shared, peer, headers) {
         Ok(place) => place,
-        Err(refusal) => return Ok(refusal.answer(&shared, form, flushes)),
+        Err(refusal) => return Ok(refusal.answer(shared, form, flushes)),
     };
     match Subscription::begin(shared.clone(), request, Audience::Stream).await {
         Ok((subscription, start)) => {
@@ -72,7 +103,7 @@ async fn subscribe(
         }
         Err(error) => {
             warn!(%error, "a subscription could not begin");
-            Ok(Refusal::UNAVAILABLE.answer(&shared, form, flushes))
+            Ok(Refusal::UNAVAILABLE.answer(shared, form, flushes))
         }
     }
 }
@@ -163,11 +194,15 @@ pub(crate) fn event_stream(body: Body) -> Response {
 
 /// Lets pages of the configured origins read streams, and with them the headers that say where they
 /// begin and when to come back.
-pub(crate) fn cors(origins: &[HeaderValue]) -> CorsLayer {
+pub(crate) fn cors<const N: usize>(origins: &[HeaderValue], methods: [Method; N]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins.iter().cloned()))
-        .allow_methods([Method::GET])
-        .allow_headers([HeaderName::from_static("last-event-id"), header::AUTHORIZATION])
+        .allow_methods(methods)
+        .allow_headers([
+            HeaderName::from_static("last-event-id"),
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+        ])
         .expose_headers([RESUMED_FROM, header::RETRY_AFTER])
         .max_age(PREFLIGHT_MAX_AGE)
 }

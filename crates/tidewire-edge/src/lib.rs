@@ -27,6 +27,8 @@ pub mod metrics;
 mod overload;
 mod page;
 mod poll;
+mod posted;
+mod probe;
 mod problem;
 mod reading;
 mod refusal;

@@ -35,6 +35,7 @@ pub fn describe() {
             "tidewire_edge_starts_total",
             "Subscriptions begun without a cursor, by what they began with",
         ),
+        ("tidewire_edge_probes_total", "Probes sent, which show clients what holds streams back"),
         ("tidewire_edge_polls_total", "Polls, by how they ended"),
         (
             "tidewire_edge_polls_cut_short_total",
@@ -120,6 +121,7 @@ fn begin_at_zero() {
         "tidewire_edge_events_sent_total",
         "tidewire_edge_bytes_sent_total",
         "tidewire_edge_heartbeats_total",
+        "tidewire_edge_probes_total",
         "tidewire_edge_pages_read_total",
         "tidewire_edge_pages_shared_total",
         "tidewire_edge_tail_interruptions_total",
@@ -213,6 +215,10 @@ impl Sent {
 
 pub(crate) fn count_heartbeat() {
     counter!("tidewire_edge_heartbeats_total").increment(1);
+}
+
+pub(crate) fn count_probe() {
+    counter!("tidewire_edge_probes_total").increment(1);
 }
 
 /// How a poll ended.

@@ -149,6 +149,7 @@ async fn gather(
         envelope: Envelope::CloudEvents,
         control: true,
         heartbeat: Some(NO_HEARTBEAT),
+        probe: false,
         ..request.subscribe
     };
     let mut gathered = Gathered::new(Arc::clone(&shared.answers));

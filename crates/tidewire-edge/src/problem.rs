@@ -33,7 +33,7 @@ impl Problem {
         Self::new(status, detail.into())
     }
 
-    fn new(status: StatusCode, detail: String) -> Self {
+    pub(crate) fn new(status: StatusCode, detail: String) -> Self {
         Self {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),

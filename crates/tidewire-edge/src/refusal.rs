@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{future::ready, stream};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::{
     admission::Full,
@@ -90,7 +90,7 @@ impl Refusal {
 /// Answers whatever is asked with a refusal that has been counted already. Pages of other origins
 /// may read it as they may read a stream: a browser gives up on what it may not read.
 pub(crate) fn router(shared: Arc<Shared>, refusal: Refusal) -> Router {
-    let cors = cors(&shared.config.cors_origins);
+    let cors = cors(&shared.config.cors_origins, [Method::GET, Method::POST]);
     let answer = async move |State(shared): State<Arc<Shared>>,
                              RawQuery(query): RawQuery,
                              flushes: Option<Extension<Flushes>>,

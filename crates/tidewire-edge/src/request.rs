@@ -32,6 +32,8 @@ pub struct SubscribeRequest {
     pub control: bool,
     /// The longest silence; `None` for the edge's own.
     pub heartbeat: Option<Duration>,
+    /// Whether a probe is wanted, which shows what holds the stream back.
+    pub probe: bool,
 }
 
 /// Where a subscription goes on after a gap.
@@ -55,6 +57,7 @@ impl SubscribeRequest {
             envelope: Envelope::default(),
             control: true,
             heartbeat: None,
+            probe: false,
         }
     }
 
@@ -107,6 +110,7 @@ impl SubscribeRequest {
             }
             "control" => self.control = choice("control", &value()?, [("1", true), ("0", false)])?,
             "heartbeat" => self.heartbeat = Some(heartbeat(&value()?)?),
+            "probe" => self.probe = choice("probe", &value()?, [("1", true), ("0", false)])?,
             _ => {}
         }
         Ok(())
@@ -199,7 +203,7 @@ mod tests {
     fn reads_every_parameter() {
         let request = parse(
             "topic=a.%3E&topic=b&from=earliest&on_gap=now&envelope=cloudevents&control=0\
-             &heartbeat=2&_=123&utm=%FF&%FF=1",
+             &heartbeat=2&probe=1&_=123&utm=%FF&%FF=1",
         )
         .unwrap();
         assert_eq!(request.interest.filters().len(), 2);
@@ -209,6 +213,7 @@ mod tests {
         assert_eq!(request.envelope, Envelope::CloudEvents);
         assert!(!request.control);
         assert_eq!(request.heartbeat, Some(Duration::from_secs(2)));
+        assert!(request.probe);
     }
 
     #[test]
@@ -251,6 +256,7 @@ mod tests {
             ("topic=a&on_gap=", "on_gap: is neither `earliest` nor `now`"),
             ("topic=a&envelope=xml", "envelope: is neither `none` nor `cloudevents`"),
             ("topic=a&control=yes", "control: is neither `1` nor `0`"),
+            ("topic=a&probe=yes", "probe: is neither `1` nor `0`"),
             ("topic=a&heartbeat=1", "heartbeat: is not a whole number of seconds from 2 to 30"),
             ("topic=a&heartbeat=x", "heartbeat: is not a whole number of seconds from 2 to 30"),
             (&many, "topic: is given more than 100 times"),

@@ -25,6 +25,7 @@ use crate::{
     frame::{self, Hello},
     gap::Gap,
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
+    probe::{ConnectionName, Probe},
     reading::{Found, find},
     replays::{Replays, Wanted},
     request::OnGap,
@@ -92,7 +93,9 @@ pub struct Subscription {
     reading: Option<AbortOnDropHandle<Found>>,
     is_replaying: bool,
     opening: Option<Bytes>,
-    /// When a heartbeat is due.
+    name: ConnectionName,
+    probe: Probe,
+    /// When a heartbeat is due, or the probe.
     quiet_until: Instant,
     /// The last point that the client got, and when.
     told: (ResumePoint, Instant),
@@ -144,6 +147,8 @@ impl Subscription {
             reading: None,
             is_replaying: false,
             opening: None,
+            name: ConnectionName::draw(),
+            probe: Probe::wanted(request.probe),
             quiet_until: now,
             told: (start.place().point(), now),
             stay,
@@ -378,9 +383,8 @@ impl Subscription {
             opening.extend_from_slice(&frame::gap(gap));
         }
         if self.control {
-            let connection = format!("{:020x}", rand::rng().random::<u128>() >> 48);
             let hello = Hello {
-                connection: &connection,
+                connection: &self.name.to_string(),
                 edge: &self.shared.config.name,
                 resume: start.as_str(),
                 heartbeat_seconds: self.heartbeat_interval.as_secs(),
@@ -393,11 +397,18 @@ impl Subscription {
         if opening.is_empty() { frame::HEARTBEAT } else { opening.freeze() }
     }
 
-    /// A heartbeat, or in its place the cursor of a log that has moved on without this client;
-    /// nothing where its stay is over.
+    /// What breaks a silence: a heartbeat, or in its place the cursor of a log that has moved on
+    /// without this client, or the probe; nothing where the stay is over.
     fn keep_alive(&mut self) -> Option<Bytes> {
         if self.stay.over().is_some() {
             return None;
+        }
+        // While a page is read, more comes behind: a probe would be pushed on by that.
+        if self.live.is_some() && self.probe.begin() {
+            metrics::count_probe();
+            let point = self.catch_up();
+            self.tell(point);
+            return Some(frame::probe(point, &self.name.to_string()));
         }
         metrics::count_heartbeat();
         let (_, told_at) = self.told;
@@ -449,9 +460,9 @@ impl Subscription {
         }
     }
 
-    fn quiet_interval(&self) -> Duration {
+    fn quiet_interval(&mut self) -> Duration {
         let taken_off = rand::rng().random_range(0..=HEARTBEAT_JITTER_PERCENT);
-        self.heartbeat_interval * (100 - taken_off) / 100
+        self.probe.silence(self.heartbeat_interval * (100 - taken_off) / 100)
     }
 }
 

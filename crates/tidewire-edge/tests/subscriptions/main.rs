@@ -5,6 +5,7 @@ mod at_rest;
 mod leaving;
 mod model;
 mod polling;
+mod probing;
 mod schedules;
 mod starts;
 mod timing;

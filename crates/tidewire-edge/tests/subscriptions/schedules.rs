@@ -49,11 +49,12 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
         total.add(&tally);
     }
     println!("{SEEDS} schedules: {total:?}");
-    let Tally { delivered, gaps, passed_over, cut_snapshots, polled, aged, drained } = total;
+    let Tally { delivered, gaps, passed_over, cut_snapshots, polled, aged, drained, probed } =
+        total;
     let are_many = delivered > SEEDS * 50
         && [passed_over, aged, drained].iter().all(|count| *count > SEEDS)
         && polled > SEEDS * 10;
-    let are_some = gaps > SEEDS / 10 && cut_snapshots > SEEDS / 10;
+    let are_some = [gaps, cut_snapshots, probed].iter().all(|count| *count > SEEDS / 10);
     assert!(are_many && are_some, "the schedules do what they are for");
 }
 
@@ -71,6 +72,8 @@ struct Tally {
     aged: u64,
     /// Streams that ended in a drain.
     drained: u64,
+    /// Probes that came.
+    probed: u64,
 }
 
 impl Tally {
@@ -82,6 +85,7 @@ impl Tally {
         self.polled += other.polled;
         self.aged += other.aged;
         self.drained += other.drained;
+        self.probed += other.probed;
     }
 }
 
@@ -190,6 +194,8 @@ struct Reader {
     head_then: Cursor,
     /// Whether the edge has said that it ends the stream.
     is_sent_away: bool,
+    /// Whether this connection was probed.
+    is_probed: bool,
     tally: Tally,
 }
 
@@ -208,6 +214,7 @@ impl Reader {
         // Without hello and cursors a client knows where it is from the first event on.
         request.control = random.random_range(0..4) > 0;
         request.on_gap = if random.random() { OnGap::Now } else { OnGap::Earliest };
+        request.probe = random.random_range(0..3) == 0;
         Self {
             request,
             subscription: None,
@@ -217,6 +224,7 @@ impl Reader {
             snapshot_over_at: None,
             head_then: Cursor::new(Epoch(0), Sequence::ZERO),
             is_sent_away: false,
+            is_probed: false,
             tally: Tally::default(),
         }
     }
@@ -259,7 +267,7 @@ impl Reader {
         self.request.last_event_id = self.point().map(|point| point.to_string());
         self.head_then = log.lock().head();
         self.subscription = edge.subscribe(self.request.clone()).await.ok();
-        self.is_sent_away = false;
+        (self.is_sent_away, self.is_probed) = (false, false);
         self.tally.cut_snapshots += u64::from(self.in_snapshot);
     }
 
@@ -359,6 +367,17 @@ impl Reader {
                 );
                 assert!(!id.in_snapshot, "a snapshot does not go on after a gap");
                 self.check_gap(frame, id.after, &log);
+            }
+            Some("tidewire.probe") => {
+                assert!(self.request.probe && !self.is_probed, "one is sent to who asked for it");
+                self.is_probed = true;
+                self.tally.probed += 1;
+                assert!(!id.in_snapshot, "more comes behind");
+                match self.position {
+                    None => self.position = Some(id.after),
+                    Some(position) if position == id.after => {}
+                    Some(_) => self.check_step(id, &log, None),
+                }
             }
             Some("tidewire.cursor") if self.position.is_none() => self.position = Some(id.after),
             Some("tidewire.cursor") => self.check_step(id, &log, None),

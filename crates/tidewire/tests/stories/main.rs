@@ -14,6 +14,7 @@ mod hub;
 mod lifecycle;
 mod page;
 mod polling;
+mod posting;
 mod raw;
 mod resuming;
 mod slow_reader;
