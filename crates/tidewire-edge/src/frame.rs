@@ -74,9 +74,13 @@ pub(crate) fn probe(point: ResumePoint, connection: &str) -> Bytes {
     with_json(head, &serde_json::json!({ "connection": connection }))
 }
 
-/// Encodes why the stream ends now, and when to come back.
-pub(crate) fn retry(reason: &str, retry_milliseconds: u64) -> Bytes {
-    let head = format!("event: tidewire.retry\nretry: {retry_milliseconds}\n");
+/// Encodes why the stream ends now, and when to come back; in a stream that has had no frame, to which
+/// point, since some libraries forget theirs where a stream has none.
+pub(crate) fn retry(reason: &str, retry_milliseconds: u64, point: Option<ResumePoint>) -> Bytes {
+    let mut head = format!("event: tidewire.retry\nretry: {retry_milliseconds}\n");
+    if let Some(point) = point {
+        head.push_str(&format!("id: {point}\n"));
+    }
     with_json(head, &serde_json::json!({ "reason": reason }))
 }
 
@@ -206,8 +210,12 @@ mod tests {
             "event: tidewire.probe\nid: 00000001-2\ndata: {\"connection\":\"07c1\"}\n\n",
         );
         assert_eq!(
-            retry("draining", 1_500),
+            retry("draining", 1_500, None),
             "event: tidewire.retry\nretry: 1500\ndata: {\"reason\":\"draining\"}\n\n",
+        );
+        assert_eq!(
+            retry("full", 7, Some(at.into())),
+            "event: tidewire.retry\nretry: 7\nid: 00000001-2\ndata: {\"reason\":\"full\"}\n\n",
         );
     }
 

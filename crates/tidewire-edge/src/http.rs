@@ -92,10 +92,11 @@ async fn begin(
 ) -> Result<Response, Problem> {
     let form = Form::parse(query, headers)?;
     let request = SubscribeRequest::parse(query, headers)?;
+    let point = request.point();
     let flushes = flushes.map(|Extension(flushes)| flushes);
     let place = match admit(shared, peer, headers) {
         Ok(place) => place,
-        Err(refusal) => return Ok(refusal.answer(shared, form, flushes)),
+        Err(refusal) => return Ok(refusal.answer(shared, form, point, flushes)),
     };
     match Subscription::begin(shared.clone(), request, Audience::Stream).await {
         Ok((subscription, start)) => {
@@ -103,7 +104,7 @@ async fn begin(
         }
         Err(error) => {
             warn!(%error, "a subscription could not begin");
-            Ok(Refusal::UNAVAILABLE.answer(shared, form, flushes))
+            Ok(Refusal::UNAVAILABLE.answer(shared, form, point, flushes))
         }
     }
 }
@@ -126,7 +127,7 @@ async fn answer_poll(
         },
         Err(refusal) => refusal,
     };
-    Ok(refusal.answer(&shared, Form::STATUS, None))
+    Ok(refusal.answer(&shared, Form::STATUS, None, None))
 }
 
 /// A place for one more subscription, or why there is none.

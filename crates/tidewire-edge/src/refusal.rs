@@ -9,8 +9,10 @@ use axum::{
 };
 use futures_util::{future::ready, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tidewire_core::ResumePoint;
 
 use crate::{
+    SubscribeRequest,
     admission::Full,
     body::{self, Flushes},
     form::{Form, Overload},
@@ -60,21 +62,33 @@ impl Refusal {
         }
     }
 
-    /// Refuses, and counts it.
-    pub(crate) fn answer(self, shared: &Shared, form: Form, flushes: Option<Flushes>) -> Response {
+    /// Refuses one that came from this point, and counts it.
+    pub(crate) fn answer(
+        self,
+        shared: &Shared,
+        form: Form,
+        point: Option<ResumePoint>,
+        flushes: Option<Flushes>,
+    ) -> Response {
         self.count();
-        self.answer_uncounted(shared, form, flushes)
+        self.answer_uncounted(shared, form, point, flushes)
     }
 
     pub(crate) fn count(self) {
         metrics::count_refused(self.reason);
     }
 
-    fn answer_uncounted(self, shared: &Shared, form: Form, flushes: Option<Flushes>) -> Response {
+    fn answer_uncounted(
+        self,
+        shared: &Shared,
+        form: Form,
+        point: Option<ResumePoint>,
+        flushes: Option<Flushes>,
+    ) -> Response {
         let delay = shared.returns.appoint(&shared.config);
         match form.overload {
             Overload::Soft => {
-                let frames = stream::once(ready(frame::retry(self.reason, delay)));
+                let frames = stream::once(ready(frame::retry(self.reason, delay, point)));
                 event_stream(body::of_frames(frames, form.end, flushes))
             }
             Overload::Status => {
@@ -97,7 +111,9 @@ pub(crate) fn router(shared: Arc<Shared>, refusal: Refusal) -> Router {
                              headers: HeaderMap| {
         let query = query.as_deref().unwrap_or_default();
         let form = Form::parse(query, &headers).unwrap_or_else(|_| Form::of(&headers));
-        refusal.answer_uncounted(&shared, form, flushes.map(|Extension(flushes)| flushes))
+        let point = SubscribeRequest::parse(query, &headers).ok().and_then(|asked| asked.point());
+        let flushes = flushes.map(|Extension(flushes)| flushes);
+        refusal.answer_uncounted(&shared, form, point, flushes)
     };
     Router::new().fallback(answer).with_state(shared).layer(cors)
 }

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
-use tidewire_core::{Interest, Invalid, TopicFilter, limits::FILTERS_MAX};
+use tidewire_core::{Interest, Invalid, ResumePoint, TopicFilter, limits::FILTERS_MAX};
 
 use crate::{Envelope, From};
 
@@ -85,6 +85,11 @@ impl SubscribeRequest {
             request.last_event_id = Some(cursor);
         }
         Ok(request)
+    }
+
+    /// The point that it goes on from, where it names one.
+    pub(crate) fn point(&self) -> Option<ResumePoint> {
+        self.last_event_id.as_deref()?.parse().ok()
     }
 
     /// Takes a parameter; of one that is not known not even the value is looked at.

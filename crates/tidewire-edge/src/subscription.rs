@@ -441,7 +441,7 @@ impl Subscription {
             // Ages differ, so those who come back are spread already.
             ClosedBecause::Age | ClosedBecause::Client => retry(config),
         };
-        let farewell = frame::retry(because.as_str(), delay);
+        let farewell = frame::retry(because.as_str(), delay, None);
         Some(match self.move_on() {
             None => farewell,
             Some(cursor) => [cursor, farewell].concat().into(),

@@ -71,6 +71,7 @@ async fn is_refused_in_each_form(edge: &Edge, reason: &str, detail: &str) {
         ("/v1/events?topic=a", &LIBRARY, false),
         ("/v1/events?topic=a", &[], false),
         ("/v1/events?topic=a&overload=soft", &LIBRARY, true),
+        ("/v1/events?topic=a&last_event_id=00000001-1", &NATIVE, true),
         ("/v1/events?topic=a&overload=status", &NATIVE, false),
         // A poll has no stream to be told in.
         ("/v1/poll?topic=a&cursor=00000001-1", &NATIVE, false),
@@ -84,7 +85,9 @@ async fn is_refused_in_each_form(edge: &Edge, reason: &str, detail: &str) {
             let retry = said.strip_prefix("event: tidewire.retry\nretry: ").unwrap();
             let (retry, data) = retry.split_once('\n').unwrap();
             assert!((1_000..=5_010).contains(&retry.parse().unwrap()), "{said}");
-            assert_eq!(data, format!("data: {{\"reason\":\"{reason}\"}}\n\n"));
+            // Where it came from with a cursor, that is where it goes on from.
+            let id = if path.contains("last_event_id") { "id: 00000001-1\n" } else { "" };
+            assert_eq!(data, format!("{id}data: {{\"reason\":\"{reason}\"}}\n\n"));
         } else {
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(answer.headers()["content-type"], "application/problem+json");
