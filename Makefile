@@ -1,7 +1,7 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test setup-tests setup-proxies lint docs unit stories proxies faults measure measure-nats clean
+.PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-clients lint docs unit stories clients proxies faults measure measure-nats clean
 
 help: ## List the targets
 	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
@@ -17,13 +17,16 @@ cluster: ## Start a hub of many processes over three NATS servers, to look at an
 build: ## Build everything for release
 	cargo build --release --locked --workspace
 
-test: setup-tests setup-proxies lint docs unit stories proxies faults ## Set up what the tests need, and run every check and test
+test: setup-tests setup-proxies lint docs unit stories clients proxies faults ## Set up what the tests need, and run every check and test
 
 setup-tests: ## Install what the tests need: Chromium, and the client libraries of other languages
 	@scripts/setup-tests
 
 setup-proxies: ## Put the proxies that the tests run into target/: nginx, HAProxy, Caddy, Apache, Envoy
 	@scripts/setup-proxies
+
+setup-clients: ## Install what test-clients needs beside: Firefox, a newer Node, Rust client libraries
+	@scripts/setup-clients
 
 lint: ## Check formatting, and clippy with warnings as errors
 	@scripts/step "formatting" cargo fmt --all --check
@@ -41,6 +44,12 @@ stories: ## Run the binary's tests, and its stories on each backbone: kills, rea
 	@scripts/step "stories on the embedded log" env HUB_ON=embedded cargo test --locked -p tidewire --test stories
 	@scripts/step "stories on one NATS server" env HUB_ON=nats cargo test --locked -p tidewire --test stories
 	@scripts/step "stories on three NATS servers" env HUB_ON=cluster cargo test --locked -p tidewire --test stories
+
+clients: ## Run the subscribers of the clients' table that setup-tests installs
+	@scripts/step "clients" cargo test --locked -p tidewire --test clients_table -- --test-threads 4
+
+test-clients: setup-tests setup-clients ## Run every subscriber of the clients' table, and a page in each browser
+	@scripts/step "every client" cargo test --locked -p tidewire --test clients_table -- --include-ignored --test-threads 4
 
 proxies: ## Run real proxies before two edges, as the documents and as their defaults have it (after setup-proxies)
 	@scripts/step "proxies" cargo test --locked -p tidewire --test proxies -- --test-threads 4

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # curl by hand: prints every event's id and data until it has seen the last one, and comes back with
-# -H 'Last-Event-ID: …' when the stream ends. Usage: curl.sh URL LAST_DATA [CURL_OPTION…]
+# -H 'Last-Event-ID: …' when the stream ends, which it prints too. Usage: curl.sh URL LAST_DATA [CURL_OPTION…]
 set -uo pipefail
 url=$1 last=$2 cursor=
 shift 2
@@ -26,6 +26,7 @@ read_events() {
 
 while :; do
   # Reads in this shell, not in a pipe's, so that the cursor is kept.
-  read_events < <(exec curl -sN "$@" ${cursor:+-H "Last-Event-ID: $cursor"} "$url")
+  read_events < <(exec curl -sfN "$@" ${cursor:+-H "Last-Event-ID: $cursor"} "$url")
+  wait $! && echo ended || echo failed
   sleep 0.1
 done
