@@ -42,7 +42,8 @@ pub struct Config {
     /// The time over which streams end in a drain, each at a moment of its own; up to twice as long
     /// where more would end in a second than `drain_rate_max`.
     pub drain_window: Duration,
-    /// Streams that end in one second of a drain. More do only where twice the window is too short.
+    /// Streams that end in one second of a drain; more do only where twice the window is too short.
+    /// And clients that are asked to come back in one second, of all that are sent away.
     pub drain_rate_max: u32,
     /// How long a subscriber's kernel may leave sent bytes unacknowledged, or its window closed,
     /// before its connection is let go; and how long an HTTP/2 stream may take nothing before it

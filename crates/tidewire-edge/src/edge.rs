@@ -47,6 +47,7 @@ impl Edge {
         let replays = Arc::new(Replays::new(Arc::clone(&backbone), config.replays_max));
         let admission = Admission::new(&config);
         let drain = Drain::new(&config, ending);
+        let returns = Returns::new(&config);
         let shared = Arc::new(Shared {
             config,
             backbone,
@@ -56,7 +57,7 @@ impl Edge {
             replays,
             admission,
             drain,
-            returns: Returns::new(),
+            returns,
             answers: Arc::new(Semaphore::new(poll::HELD_BYTES_MAX)),
         });
         Self { shared, follower: Mutex::new(Some(follower)) }

@@ -20,6 +20,7 @@ use crate::{
     http::{CLOSE, cors, event_stream},
     metrics,
     problem::Problem,
+    returns::{sometime, soon},
     subscription::Shared,
 };
 
@@ -85,7 +86,9 @@ impl Refusal {
         point: Option<ResumePoint>,
         flushes: Option<Flushes>,
     ) -> Response {
-        let delay = shared.returns.appoint(&shared.config);
+        let config = &shared.config;
+        let after = if self == Self::DRAINING { soon(config) } else { sometime(config) };
+        let delay = shared.returns.appoint(after);
         match form.overload {
             Overload::Soft => {
                 let frames = stream::once(ready(frame::retry(self.reason, delay, point)));

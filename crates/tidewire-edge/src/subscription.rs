@@ -29,7 +29,7 @@ use crate::{
     reading::{Found, find},
     replays::{Replays, Wanted},
     request::OnGap,
-    returns::{Returns, retry},
+    returns::{Returns, milliseconds, sometime, soon},
     start::{self, Place, Start},
     window::Recent,
 };
@@ -390,7 +390,8 @@ impl Subscription {
                 heartbeat_seconds: self.heartbeat_interval.as_secs(),
                 max_age_seconds: age.map(|age| age.as_secs()),
             };
-            let frame = frame::hello(start.place().point(), retry(&self.shared.config), &hello);
+            let retry = milliseconds(sometime(&self.shared.config));
+            let frame = frame::hello(start.place().point(), retry, &hello);
             opening.extend_from_slice(&frame);
         }
         // Something leaves at once in any case: a proxy may hold the head back until then.
@@ -437,9 +438,9 @@ impl Subscription {
         }
         let config = &self.shared.config;
         let delay = match because {
-            ClosedBecause::Draining => self.shared.returns.appoint(config),
+            ClosedBecause::Draining => self.shared.returns.appoint(soon(config)),
             // Ages differ, so those who come back are spread already.
-            ClosedBecause::Age | ClosedBecause::Client => retry(config),
+            ClosedBecause::Age | ClosedBecause::Client => milliseconds(sometime(config)),
         };
         let farewell = frame::retry(because.as_str(), delay, None);
         Some(match self.move_on() {

@@ -324,7 +324,7 @@ pub(crate) struct SubscribingArgs {
     pub(crate) drain_window: Duration,
 
     /// How many streams end in a second of that window, unless twice the window is too short for
-    /// all: 1 to 1000000.
+    /// all, and how many clients that are sent away are asked to come back in a second: 1 to 1000000.
     #[arg(
         long,
         value_name = "STREAMS",
