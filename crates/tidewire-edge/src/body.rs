@@ -61,13 +61,15 @@ impl Flushes {
 
 /// A socket that tells of flushes.
 pub(crate) struct Told<S> {
+    /// What has been read from it already.
+    said: Bytes,
     socket: S,
     flushes: Flushes,
 }
 
 impl<S> Told<S> {
-    pub(crate) fn new(socket: S, flushes: Flushes) -> Self {
-        Self { socket, flushes }
+    pub(crate) fn new(said: Bytes, socket: S, flushes: Flushes) -> Self {
+        Self { said, socket, flushes }
     }
 }
 
@@ -77,7 +79,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Told<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        if self.said.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buffer);
+        }
+        let length = self.said.len().min(buffer.remaining());
+        buffer.put_slice(&self.said.split_to(length));
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -129,7 +136,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Config, client_address::Peer, connection::Connections, drain::Drain, stream::Streams,
+        Config, client_address::Peer, connection::Connections, drain::Drain, event_stream::Carrier,
+        stream::Streams,
     };
 
     /// More than hyper and two sockets hold.
@@ -143,7 +151,8 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let router = Router::new().route(
             "/",
-            get(async move |Extension(flushes): Extension<Flushes>| {
+            get(async move |Extension(carrier): Extension<Carrier>| {
+                let Carrier::Hyper(flushes) = carrier else { unreachable!("hyper writes it") };
                 let frame = Bytes::from(vec![b'x'; FRAME_BYTES]);
                 of_frames(stream::iter(vec![frame; FRAMES]), end, Some(flushes))
             }),
@@ -151,9 +160,9 @@ mod tests {
         let config = Config::default();
         let drain = Drain::new(&config, CancellationToken::new());
         let streams = Streams::new(config.write_timeout);
-        let connections = Arc::new(Connections::new(router, &config, streams, &drain));
+        let connections = Arc::new(Connections::new(router, &config, streams, &drain, None));
         let (socket, peer) = listener.accept().await.unwrap();
-        tokio::spawn(connections.serve(socket, Peer(peer.ip())));
+        tokio::spawn(connections.serve(socket, Peer(peer.ip()), None));
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         client.write_all(request).await.unwrap();
         let mut bytes = Vec::new();

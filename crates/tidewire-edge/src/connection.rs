@@ -14,6 +14,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, response::Response};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, header::HOST};
 use hyper::{
@@ -36,15 +37,18 @@ use crate::{
     body::{Flushes, Told},
     client_address::Peer,
     drain::{Drain, age},
-    metrics, stream,
+    event_stream::Carrier,
+    metrics,
+    plain::{self, Held, Opening, Sweepers, open},
+    stream,
     stream::Streams,
 };
 
 /// Bytes of a request's head, and of what hyper holds for an HTTP/1.1 connection in each direction.
-const HEAD_BYTES_MAX: u32 = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header lines of an HTTP/1.1 request; of an HTTP/2 request the bytes bound them, at 32 and more
 /// for each line (RFC 9113, section 6.5.2).
-const HEADERS_MAX: usize = 64;
+pub(crate) const HEADERS_MAX: usize = 64;
 /// Bytes that an HTTP/2 stream holds beyond what its client has room for, before its body is asked
 /// for more: what a stalled stream costs, with what its subscription holds.
 const STREAM_SEND_BYTES_MAX: usize = 16 * 1024;
@@ -61,9 +65,6 @@ const RESETS_PROVOKED_MAX: usize = 100;
 /// How long a connection may take to end, once it shall: a request half sent is not waited for.
 const END_MAX: Duration = Duration::from_secs(5);
 
-/// The wait for more of what a client has sent too little of to say which version it speaks.
-const PEEK_AGAIN_DELAY: Duration = Duration::from_millis(10);
-
 /// How connections are served.
 pub(crate) struct Connections {
     http1: http1::Builder,
@@ -75,10 +76,18 @@ pub(crate) struct Connections {
     age_max: Duration,
     draining: CancellationToken,
     ending: CancellationToken,
+    /// Where streams over plain HTTP/1.1 rest; `None` where hyper writes them too.
+    sweepers: Option<Sweepers>,
 }
 
 impl Connections {
-    pub(crate) fn new(router: Router, config: &Config, streams: Streams, drain: &Drain) -> Self {
+    pub(crate) fn new(
+        router: Router,
+        config: &Config,
+        streams: Streams,
+        drain: &Drain,
+        sweepers: Option<Sweepers>,
+    ) -> Self {
         Self {
             http1: http1(config),
             http2: http2(config, streams),
@@ -89,21 +98,33 @@ impl Connections {
             age_max: config.connection_age_max,
             draining: drain.begun().clone(),
             ending: drain.ending().clone(),
+            sweepers,
         }
     }
 
     /// Serves a connection until it ends, encrypted where the edge has a certificate. Each way is
     /// boxed by itself, so that a connection in the clear does not hold room for a handshake.
-    pub(crate) fn serve(self: &Arc<Self>, socket: TcpStream, peer: Peer) -> BoxFuture<'static, ()> {
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        peer: Peer,
+        held: Option<Held>,
+    ) -> BoxFuture<'static, ()> {
         let connections = Arc::clone(self);
         match self.tls.clone() {
-            Some(tls) => Box::pin(connections.serve_tls(tls, socket, peer)),
-            None => Box::pin(connections.serve_plain(socket, peer)),
+            Some(tls) => Box::pin(connections.serve_tls(tls, socket, peer, held)),
+            None => Box::pin(connections.serve_plain(socket, peer, held)),
         }
     }
 
     /// Serves a connection after its TLS handshake, in the version that was agreed on (RFC 7301).
-    async fn serve_tls(self: Arc<Self>, tls: Tls, socket: TcpStream, peer: Peer) {
+    async fn serve_tls(
+        self: Arc<Self>,
+        tls: Tls,
+        socket: TcpStream,
+        peer: Peer,
+        _held: Option<Held>,
+    ) {
         let handshake = timeout(self.handshake_timeout, tls.accept(socket));
         let encrypted = match self.ending.run_until_cancelled(handshake).await {
             Some(Ok(Ok(encrypted))) => encrypted,
@@ -115,18 +136,34 @@ impl Connections {
             Some(b"h2") => Version::Http2,
             _ => Version::Http1,
         };
-        self.answer(encrypted, version, peer, self.first_request_by()).await;
+        self.answer(Bytes::new(), encrypted, version, peer, self.first_request_by()).await;
     }
 
     /// Serves a connection in the clear, in the version in which its client begins.
-    async fn serve_plain(self: Arc<Self>, socket: TcpStream, peer: Peer) {
+    async fn serve_plain(self: Arc<Self>, socket: TcpStream, peer: Peer, held: Option<Held>) {
         let first_request_by = self.first_request_by();
-        let looked_at = timeout_at(first_request_by, version(&socket));
-        match self.ending.run_until_cancelled(looked_at).await {
-            Some(Ok(Ok(version))) => self.answer(socket, version, peer, first_request_by).await,
-            Some(Ok(Err(error))) => count_broken(&error),
-            Some(Err(_)) => nothing_came(),
-            None => {}
+        let opening = timeout_at(first_request_by, open(&socket, self.sweepers.is_some()));
+        let opening = match self.ending.run_until_cancelled(opening).await {
+            Some(Ok(Ok(opening))) => opening,
+            Some(Ok(Err(error))) => return count_broken(&error),
+            Some(Err(_)) => return nothing_came(),
+            None => return,
+        };
+        match (opening, &self.sweepers) {
+            (Opening::Stream(mut request), Some(sweepers)) => {
+                request.extensions_mut().insert(peer);
+                let (routes, ending) = (self.router.clone(), self.ending.clone());
+                plain::serve(socket, request, routes, held, sweepers.clone(), ending).await;
+            }
+            (Opening::Http1(said), _) => {
+                self.answer(said, socket, Version::Http1, peer, first_request_by).await;
+            }
+            (Opening::Http2(said), _) => {
+                self.answer(said, socket, Version::Http2, peer, first_request_by).await;
+            }
+            (Opening::TooLarge, _) => plain::refuse(socket).await,
+            // It is not looked for.
+            (Opening::Stream(_), None) => {}
         }
     }
 
@@ -134,11 +171,12 @@ impl Connections {
         Instant::now() + self.header_timeout
     }
 
-    /// Answers what a client asks for, until it leaves or the edge ends and its answers have.
+    /// Answers what a client asks for, of which the beginning has been read, until it leaves or the edge ends and its answers have.
     ///
     /// What HTTP/2 needs lies apart, so that a connection of HTTP/1.1 does not hold room for it.
     async fn answer(
         &self,
+        said: Bytes,
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         version: Version,
         peer: Peer,
@@ -148,8 +186,8 @@ impl Connections {
         match version {
             Version::Http1 => {
                 let flushes = Flushes::default();
-                let socket = TokioIo::new(Told::new(socket, flushes.clone()));
-                let service = self.service(peer, Some(flushes), &asked);
+                let socket = TokioIo::new(Told::new(said, socket, flushes.clone()));
+                let service = self.service(peer, Some(Carrier::Hyper(flushes)), &asked);
                 let connection = pin!(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
                 let leave = self.ending.cancelled();
@@ -157,7 +195,7 @@ impl Connections {
             }
             Version::Http2 => {
                 let service = self.service(peer, None, &asked);
-                let socket = TokioIo::new(socket);
+                let socket = TokioIo::new(Told::new(said, socket, Flushes::default()));
                 let mut connection = Box::pin(self.http2.serve_connection(socket, service));
                 let end = http2::Connection::graceful_shutdown;
                 let leave = self.takes_no_more();
@@ -169,7 +207,7 @@ impl Connections {
     fn service(
         &self,
         peer: Peer,
-        flushes: Option<Flushes>,
+        carrier: Option<Carrier>,
         asked: &AtomicBool,
     ) -> impl Service<
         Request<Incoming>,
@@ -181,8 +219,8 @@ impl Connections {
             asked.store(true, Relaxed);
             let routes = self.router.clone();
             let mut request = as_routed(request, peer);
-            if let Some(flushes) = &flushes {
-                request.extensions_mut().insert(flushes.clone());
+            if let Some(carrier) = &carrier {
+                request.extensions_mut().insert(carrier.clone());
             }
             async move { routes.oneshot(request).await.map(stream::watched) }
         })
@@ -243,21 +281,6 @@ enum Version {
     Http2,
 }
 
-/// Looks at what a client sends first, and leaves it there. HTTP/2 begins with `PRI` (RFC 9113,
-/// section 3.4), and no method that is served here begins with the first two letters of it.
-async fn version(socket: &TcpStream) -> io::Result<Version> {
-    let mut first = [0; 2];
-    loop {
-        let seen = socket.peek(&mut first).await?;
-        match &first[..seen] {
-            b"PR" => return Ok(Version::Http2),
-            // What is there already is seen again at once.
-            b"P" => sleep(PEEK_AGAIN_DELAY).await,
-            _ => return Ok(Version::Http1),
-        }
-    }
-}
-
 /// Completes when the time for the first request has passed without one. hyper bounds the head of
 /// HTTP/1.1, and waits for ever where HTTP/2 has been agreed on for nothing.
 async fn nothing_asked(asked: &AtomicBool, first_request_by: Instant) {
@@ -282,7 +305,7 @@ fn http1(config: &Config) -> http1::Builder {
     http1
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
-        .max_buf_size(HEAD_BYTES_MAX as usize)
+        .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     http1
 }
@@ -292,7 +315,7 @@ fn http2(config: &Config, streams: Streams) -> http2::Builder<Streams> {
     http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.http2_streams_max)
-        .max_header_list_size(HEAD_BYTES_MAX)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .max_send_buf_size(STREAM_SEND_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -315,7 +338,7 @@ fn as_routed(request: Request<Incoming>, peer: Peer) -> Request<Body> {
     request
 }
 
-fn count_broken(error: &(dyn Error + 'static)) {
+pub(crate) fn count_broken(error: &(dyn Error + 'static)) {
     metrics::count_broken(is_timeout(error));
     debug!(error, "a connection ended with an error");
 }

@@ -222,6 +222,25 @@ impl Live {
         self.position.next().await
     }
 
+    /// The feed's slot, which is its alone while anybody is live on it.
+    pub(crate) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        self.position.feed()
+    }
+
+    /// Up to where everything has been taken.
+    pub(crate) fn position(&self) -> Cursor {
+        self.position.cursor()
+    }
+
+    /// Notes that everything up to a cursor has been taken, by whoever looked into the feed.
+    pub(crate) fn move_to(&mut self, cursor: Cursor) {
+        self.position.set(cursor);
+    }
+
     /// Where the log has got to, if that is further than this subscriber and nothing it wants
     /// stands between.
     pub(crate) fn catch_up(&mut self) -> Option<Cursor> {

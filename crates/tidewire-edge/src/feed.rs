@@ -1,6 +1,6 @@
 //! What subscriptions of equal interest and form share: a short log of prepared frames.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -32,6 +32,21 @@ pub(crate) struct Feed {
     pub(crate) key: FeedKey,
     log: Mutex<FeedLog>,
     moved: Notify,
+    bells: Mutex<Vec<Bell>>,
+}
+
+/// Who is told that a feed has moved, beside those who wait for it.
+pub(crate) trait Listener: fmt::Debug + Send + Sync {
+    /// The feed of this slot has moved.
+    fn ring(&self, slot: usize);
+}
+
+#[derive(Debug)]
+struct Bell {
+    listener: Arc<dyn Listener>,
+    slot: usize,
+    /// Whether it has rung, and not been [heard](Feed::heard) yet.
+    is_rung: bool,
 }
 
 /// Frames in log order: everything the feed wants after `start`. A feed whose topics are quiet
@@ -58,7 +73,8 @@ impl Feed {
         // A cursor may be ahead of this edge's tail; what comes up to it is wanted by others.
         let start = window.head().sequence;
         let log = FeedLog { epoch: window.head().epoch, start, frames: VecDeque::new() };
-        let feed = Self { key, log: Mutex::new(log), moved: Notify::new() };
+        let feed =
+            Self { key, log: Mutex::new(log), moved: Notify::new(), bells: Mutex::default() };
         feed.reach_back(cursor, window);
         feed
     }
@@ -97,9 +113,31 @@ impl Feed {
         }
     }
 
-    /// Wakes the subscribers that wait.
+    /// Wakes the subscribers that wait, and rings for the others.
     pub(crate) fn announce(&self) {
         self.moved.notify_waiters();
+        for bell in self.bells.lock().iter_mut().filter(|bell| !bell.is_rung) {
+            bell.is_rung = true;
+            bell.listener.ring(bell.slot);
+        }
+    }
+
+    /// Rings for a listener from now on, by the slot that this feed has for it.
+    pub(crate) fn listen(&self, listener: Arc<dyn Listener>, slot: usize) {
+        self.bells.lock().push(Bell { listener, slot, is_rung: false });
+    }
+
+    /// Rings again for a listener when the feed moves next: call it before looking.
+    pub(crate) fn heard(&self, listener: &Arc<dyn Listener>) {
+        let mut bells = self.bells.lock();
+        if let Some(bell) = bells.iter_mut().find(|bell| Arc::ptr_eq(&bell.listener, listener)) {
+            bell.is_rung = false;
+        }
+    }
+
+    /// Rings no more for a listener.
+    pub(crate) fn leave(&self, listener: &Arc<dyn Listener>) {
+        self.bells.lock().retain(|bell| !Arc::ptr_eq(&bell.listener, listener));
     }
 
     /// Lets go of what the window has let go of.
@@ -115,12 +153,12 @@ impl Feed {
     /// Begins again, empty, at another place of the log or of another epoch.
     pub(crate) fn reset(&self, at: Cursor) {
         *self.log.lock() = FeedLog { epoch: at.epoch, start: at.sequence, frames: VecDeque::new() };
-        self.moved.notify_waiters();
+        self.announce();
     }
 
     /// What waits for a subscriber that has seen everything up to `position`; an error where this
     /// feed does not reach back to it.
-    fn pending(&self, position: Cursor) -> Result<Option<Batch>, Behind> {
+    pub(crate) fn pending(&self, position: Cursor) -> Result<Option<Batch>, Behind> {
         let log = self.log.lock();
         if position.epoch != log.epoch || position.sequence < log.start {
             return Err(Behind);
@@ -167,6 +205,19 @@ pub(crate) struct Position {
 impl Position {
     pub(crate) fn new(feed: Arc<Feed>, cursor: Cursor) -> Self {
         Self { feed, cursor }
+    }
+
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    pub(crate) fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Moves to where a batch of the feed's has ended.
+    pub(crate) fn set(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
     }
 
     /// Waits for what comes next. `Err` where this reader has fallen too far behind. Dropping the

@@ -18,8 +18,8 @@ use tracing::warn;
 use crate::{
     Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
-    body::{self, Flushes},
     client_address::Peer,
+    event_stream::{Carrier, EventStream, Frames},
     form::Form,
     poll, posted,
     problem::Problem,
@@ -29,9 +29,6 @@ use crate::{
 };
 
 const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from");
-const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// What says that a connection takes no other request.
-pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// How long a browser may remember what a preflight allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 /// Bytes of an answer that are handed to the connection at once.
@@ -65,21 +62,21 @@ async fn subscribe(
     State(shared): State<Arc<Shared>>,
     RawQuery(query): RawQuery,
     peer: Option<Extension<Peer>>,
-    flushes: Option<Extension<Flushes>>,
+    carrier: Option<Extension<Carrier>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    begin(&shared, query.as_deref().unwrap_or_default(), peer, flushes, &headers).await
+    begin(&shared, query.as_deref().unwrap_or_default(), peer, carrier, &headers).await
 }
 
 async fn subscribe_posted(
     State(shared): State<Arc<Shared>>,
     peer: Option<Extension<Peer>>,
-    flushes: Option<Extension<Flushes>>,
+    carrier: Option<Extension<Carrier>>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
     let query = posted::query(request, shared.config.header_timeout).await?;
-    begin(&shared, &query, peer, flushes, &headers).await
+    begin(&shared, &query, peer, carrier, &headers).await
 }
 
 /// Begins the subscription that a query asks for, wherever that stood.
@@ -87,24 +84,26 @@ async fn begin(
     shared: &Arc<Shared>,
     query: &str,
     peer: Option<Extension<Peer>>,
-    flushes: Option<Extension<Flushes>>,
+    carrier: Option<Extension<Carrier>>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let form = Form::parse(query, headers)?;
     let request = SubscribeRequest::parse(query, headers)?;
     let point = request.point();
-    let flushes = flushes.map(|Extension(flushes)| flushes);
+    let carrier = carrier.map(|Extension(carrier)| carrier);
     let place = match admit(shared, peer, headers) {
         Ok(place) => place,
-        Err(refusal) => return Ok(refusal.answer(shared, form, point, flushes)),
+        Err(refusal) => return Ok(refusal.answer(shared, form, point, carrier)),
     };
     match Subscription::begin(shared.clone(), request, Audience::Stream).await {
         Ok((subscription, start)) => {
-            Ok(stream_response((subscription, place), &start, form, flushes))
+            let frames = Frames::Of(Box::new(subscription), place);
+            let stream = EventStream { frames, end: form.end };
+            Ok(begun(stream.into_response(carrier), &start))
         }
         Err(error) => {
             warn!(%error, "a subscription could not begin");
-            Ok(Refusal::UNAVAILABLE.answer(shared, form, point, flushes))
+            Ok(Refusal::UNAVAILABLE.answer(shared, form, point, carrier))
         }
     }
 }
@@ -159,18 +158,8 @@ fn poll_response(json: Vec<u8>, share: (poll::Share, Place)) -> Response {
     (headers, Body::from_stream(pieces)).into_response()
 }
 
-/// Streams what a subscription hands out; its place is free again when it ends.
-fn stream_response(
-    subscription: (Subscription, Place),
-    start: &Start,
-    form: Form,
-    flushes: Option<Flushes>,
-) -> Response {
-    let frames = stream::unfold(subscription, async |(mut subscription, place)| {
-        let bytes = subscription.next().await?;
-        Some((bytes, (subscription, place)))
-    });
-    let mut response = event_stream(body::of_frames(frames, form.end, flushes));
+/// Says in the head where a stream begins that does not where its client asked for.
+fn begun(mut response: Response, start: &Start) -> Response {
     if let Start::Gap(gap) = start {
         // Digits and a hyphen are a header's value.
         if let Ok(value) = HeaderValue::from_str(&gap.resumed_from.to_string()) {
@@ -178,19 +167,6 @@ fn stream_response(
         }
     }
     response
-}
-
-/// An answer that is an event stream, the last on its connection: a browser would send its next
-/// request on the same one, to the same edge, which may be old, full or leaving.
-pub(crate) fn event_stream(body: Body) -> Response {
-    let headers = [
-        (header::CONNECTION, CLOSE),
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform")),
-        (ACCEL_BUFFERING, HeaderValue::from_static("no")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    ];
-    (headers, body).into_response()
 }
 
 /// Lets pages of the configured origins read streams, and with them the headers that say where they

@@ -9,6 +9,7 @@ use crate::{
     admission::Full,
     client_address::Peer,
     connection::Connections,
+    plain::Sweepers,
     refusal::{self, Refusal},
     stream::Streams,
     subscription::Shared,
@@ -31,11 +32,12 @@ pub(crate) struct Overload {
 }
 
 impl Overload {
-    pub(crate) fn new(shared: &Arc<Shared>, streams: &Streams) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, streams: &Streams, sweepers: Option<Sweepers>) -> Self {
         let config = &shared.config;
         let refusing = |full: Full| {
             let router = refusal::router(Arc::clone(shared), Refusal::of(full));
-            Arc::new(Connections::new(router, config, streams.clone(), &shared.drain))
+            let (streams, sweepers) = (streams.clone(), sweepers.clone());
+            Arc::new(Connections::new(router, config, streams, &shared.drain, sweepers))
         };
         Self {
             answered: TaskTracker::new(),
@@ -55,7 +57,7 @@ impl Overload {
             Full::Edge => &self.edge_full,
             Full::Address => &self.address_full,
         };
-        let (served, time_max) = (connections.serve(socket, peer), self.time_max);
+        let (served, time_max) = (connections.serve(socket, peer, None), self.time_max);
         self.answered.spawn(async move {
             // Who has not asked by then, or does not take the answer, is closed unheard.
             let _late = timeout(time_max, served).await;

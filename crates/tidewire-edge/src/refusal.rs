@@ -7,17 +7,16 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse, Response},
 };
-use futures_util::{future::ready, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidewire_core::ResumePoint;
 
 use crate::{
     SubscribeRequest,
     admission::Full,
-    body::{self, Flushes},
+    event_stream::{CLOSE, Carrier, EventStream, Frames},
     form::{Form, Overload},
     frame,
-    http::{CLOSE, cors, event_stream},
+    http::cors,
     metrics,
     problem::Problem,
     returns::{sometime, soon},
@@ -69,10 +68,10 @@ impl Refusal {
         shared: &Shared,
         form: Form,
         point: Option<ResumePoint>,
-        flushes: Option<Flushes>,
+        carrier: Option<Carrier>,
     ) -> Response {
         self.count();
-        self.answer_uncounted(shared, form, point, flushes)
+        self.answer_uncounted(shared, form, point, carrier)
     }
 
     pub(crate) fn count(self) {
@@ -84,15 +83,15 @@ impl Refusal {
         shared: &Shared,
         form: Form,
         point: Option<ResumePoint>,
-        flushes: Option<Flushes>,
+        carrier: Option<Carrier>,
     ) -> Response {
         let config = &shared.config;
         let after = if self == Self::DRAINING { soon(config) } else { sometime(config) };
         let delay = shared.returns.appoint(after);
         match form.overload {
             Overload::Soft => {
-                let frames = stream::once(ready(frame::retry(self.reason, delay, point)));
-                event_stream(body::of_frames(frames, form.end, flushes))
+                let frames = Frames::One(frame::retry(self.reason, delay, point));
+                EventStream { frames, end: form.end }.into_response(carrier)
             }
             Overload::Status => {
                 let seconds = HeaderValue::from(delay.div_ceil(1_000));
@@ -110,13 +109,13 @@ pub(crate) fn router(shared: Arc<Shared>, refusal: Refusal) -> Router {
     let cors = cors(&shared.config.cors_origins, [Method::GET, Method::POST]);
     let answer = async move |State(shared): State<Arc<Shared>>,
                              RawQuery(query): RawQuery,
-                             flushes: Option<Extension<Flushes>>,
+                             carrier: Option<Extension<Carrier>>,
                              headers: HeaderMap| {
         let query = query.as_deref().unwrap_or_default();
         let form = Form::parse(query, &headers).unwrap_or_else(|_| Form::of(&headers));
         let point = SubscribeRequest::parse(query, &headers).ok().and_then(|asked| asked.point());
-        let flushes = flushes.map(|Extension(flushes)| flushes);
-        refusal.answer_uncounted(&shared, form, point, flushes)
+        let carrier = carrier.map(|Extension(carrier)| carrier);
+        refusal.answer_uncounted(&shared, form, point, carrier)
     };
     Router::new().fallback(answer).with_state(shared).layer(cors)
 }

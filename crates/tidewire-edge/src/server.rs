@@ -4,12 +4,22 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use socket2::SockRef;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, accept_rate::AcceptRate, client_address::Peer, complaints::Complaints,
-    connection::Connections, overload::Overload, stream::Streams, subscription::Shared,
+    Config,
+    accept_rate::AcceptRate,
+    client_address::Peer,
+    complaints::Complaints,
+    connection::Connections,
+    overload::Overload,
+    plain::{Held, SweeperThreads},
+    stream::Streams,
+    subscription::Shared,
 };
 
 /// Bytes that the kernel takes for a socket beyond what it has already sent: a stalled reader pins
@@ -26,18 +36,24 @@ const ACCEPT_AGAIN_DELAY: Duration = Duration::from_millis(50);
 /// ended. Subscriptions end by themselves; other requests finish, or are cut off.
 ///
 /// # Errors
-/// Where the listener's socket options cannot be set.
+/// Where the listener's socket options cannot be set, or the threads not be started that hold streams.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     shared: &Arc<Shared>,
 ) -> io::Result<()> {
     let (config, ending) = (&shared.config, shared.drain.ending());
-    prepare(&listener, config)?;
+    SockRef::from(&listener).listen(BACKLOG)?;
+    // Where there is TLS, there is no plain HTTP.
+    let lean = config.lean_streams && config.tls.is_none();
+    let threads = if lean { Some(SweeperThreads::start(shared)?) } else { None };
+    let sweepers = threads.as_ref().map(|threads| threads.sweepers().clone());
     tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
-        let connections = Connections::new(router, config, streams.clone(), &shared.drain);
-        accept(listener, Arc::new(connections), Overload::new(shared, &streams), shared).await;
+        let connections =
+            Connections::new(router, config, streams.clone(), &shared.drain, sweepers.clone());
+        let overload = Overload::new(shared, &streams, sweepers);
+        accept(listener, Arc::new(connections), overload, shared).await;
         streams.ended().await;
     });
     Ok(())
@@ -56,17 +72,17 @@ async fn accept(
     let mut complaints = Complaints::default();
     let mut next = async || {
         rate.next().await;
-        listener.accept().await
+        let (socket, peer) = listener.accept().await?;
+        // It fails where the client has gone already, which is seen when it is read.
+        let _gone = prepare(&socket, config);
+        Ok::<_, io::Error>((socket, peer))
     };
     while let Some(accepted) = ending.run_until_cancelled(next()).await {
         match accepted {
             Ok((socket, peer)) => match shared.admission.connection(peer.ip()) {
                 Ok(place) => {
-                    let connection = connections.serve(socket, Peer(peer.ip()));
-                    served.spawn(async move {
-                        connection.await;
-                        drop(place);
-                    });
+                    let held = Held { _place: place, _open: served.token() };
+                    tokio::spawn(connections.serve(socket, Peer(peer.ip()), Some(held)));
                 }
                 Err(full) => {
                     complaints.refused(full, config);
@@ -91,10 +107,10 @@ async fn keep_certificate_fresh(config: &Config, ending: &CancellationToken) {
     }
 }
 
-/// Sets what every accepted socket inherits.
-fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()> {
-    let socket = SockRef::from(listener);
-    socket.listen(BACKLOG)?;
+/// Has a socket hold little, say at once what it has, and end where its client takes nothing.
+fn prepare(socket: &TcpStream, config: &Config) -> io::Result<()> {
+    // Not on the listener, to be inherited: some come before it could be told.
+    let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {

@@ -29,6 +29,7 @@ use crate::{
     reading::{Found, find},
     replays::{Replays, Wanted},
     request::OnGap,
+    resting::Next,
     returns::{Returns, milliseconds, sometime, soon},
     start::{self, Place, Start},
     window::Recent,
@@ -77,7 +78,7 @@ pub(crate) enum Audience {
 /// One client's way through the log. It yields bytes to send; how they reach a socket is not its
 /// matter. Nothing is read for a client that does not take what it has been given.
 pub struct Subscription {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     audience: Audience,
     key: FeedKey,
     on_gap: OnGap,
@@ -88,7 +89,7 @@ pub struct Subscription {
     /// How far the snapshot that is being handed out goes, at least; `None` outside of one.
     snapshot_until: Option<Cursor>,
     /// The place among the live events; `None` while pages are read from the log.
-    live: Option<Live>,
+    pub(crate) live: Option<Live>,
     /// The page that is being read, or waits for its turn.
     reading: Option<AbortOnDropHandle<Found>>,
     is_replaying: bool,
@@ -96,10 +97,10 @@ pub struct Subscription {
     name: ConnectionName,
     probe: Probe,
     /// When a heartbeat is due, or the probe.
-    quiet_until: Instant,
+    pub(crate) quiet_until: Instant,
     /// The last point that the client got, and when.
     told: (ResumePoint, Instant),
-    stay: Stay,
+    pub(crate) stay: Stay,
     closed_because: ClosedBecause,
 }
 
@@ -161,32 +162,45 @@ impl Subscription {
     /// Waits for the next bytes to send; `None` at the end. Each call's bytes are whole frames.
     /// Dropping the future before it is done loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
+        match self.advance(false).await {
+            Next::Bytes(bytes) => Some(bytes),
+            Next::Rest | Next::End => None,
+        }
+    }
+
+    /// Does what is next. Where it `rests`, it does not wait for live events.
+    pub(crate) async fn advance(&mut self, rests: bool) -> Next {
         if self.closed_because != ClosedBecause::Client {
-            return None;
+            return Next::End;
         }
         let bytes = match self.opening.take() {
             Some(opening) => opening,
-            None => match self.advance_or_end().await {
-                Ok(bytes) => bytes,
-                Err(because) => self.farewell(because)?,
+            None => match self.advance_or_end(rests).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return Next::Rest,
+                Err(because) => match self.farewell(because) {
+                    Some(bytes) => bytes,
+                    None => return Next::End,
+                },
             },
         };
-        self.quiet_until = Instant::now() + self.quiet_interval();
-        if self.audience == Audience::Stream {
-            self.shared.sent.count_bytes(bytes.len());
-        }
-        Some(bytes)
+        self.quiet_from(Instant::now());
+        self.count_bytes(bytes.len());
+        Next::Bytes(bytes)
     }
 
-    /// Goes through the loop until there is something to hand out, or the hub ends the stream here;
-    /// says why.
-    async fn advance_or_end(&mut self) -> Result<Bytes, ClosedBecause> {
+    /// Goes through the loop until there is something to hand out, or nothing but to wait for live
+    /// events where it `rests`, or the hub ends the stream here; says why.
+    async fn advance_or_end(&mut self, rests: bool) -> Result<Option<Bytes>, ClosedBecause> {
         loop {
             if let Some(because) = self.stay.over() {
                 return Err(because);
             }
+            if rests && self.live.is_some() {
+                return Ok(None);
+            }
             match self.stay.news().run_until_cancelled(self.step()).await {
-                Some(Some(bytes)) => return Ok(bytes),
+                Some(Some(bytes)) => return Ok(Some(bytes)),
                 Some(None) => {}
                 None => self.stay.hear(&self.shared.drain),
             }
@@ -255,7 +269,7 @@ impl Subscription {
     }
 
     /// Counts a replay once, however many pages it takes.
-    fn begin_replay(&mut self, because: ReplayBecause) {
+    pub(crate) fn begin_replay(&mut self, because: ReplayBecause) {
         if !self.is_replaying {
             self.is_replaying = true;
             metrics::count_replay(because);
@@ -400,7 +414,7 @@ impl Subscription {
 
     /// What breaks a silence: a heartbeat, or in its place the cursor of a log that has moved on
     /// without this client, or the probe; nothing where the stay is over.
-    fn keep_alive(&mut self) -> Option<Bytes> {
+    pub(crate) fn keep_alive(&mut self) -> Option<Bytes> {
         if self.stay.over().is_some() {
             return None;
         }
@@ -451,14 +465,29 @@ impl Subscription {
 
     /// Notes that the client gets a point with what is handed out now.
     fn tell(&mut self, point: ResumePoint) {
+        self.tell_at(point, Instant::now());
+    }
+
+    pub(crate) fn tell_at(&mut self, point: ResumePoint, now: Instant) {
         self.cursor = point.after;
-        self.told = (point, Instant::now());
+        self.told = (point, now);
     }
 
     fn count_events(&self, events: usize) {
         if self.audience == Audience::Stream {
             self.shared.sent.count_events(events);
         }
+    }
+
+    pub(crate) fn count_bytes(&self, bytes: usize) {
+        if self.audience == Audience::Stream {
+            self.shared.sent.count_bytes(bytes);
+        }
+    }
+
+    /// A silence begins now.
+    pub(crate) fn quiet_from(&mut self, now: Instant) {
+        self.quiet_until = now + self.quiet_interval();
     }
 
     fn quiet_interval(&mut self) -> Duration {

@@ -10,4 +10,5 @@ mod http2;
 mod port;
 mod quiet_log;
 mod stalled;
+mod streams;
 mod tls;

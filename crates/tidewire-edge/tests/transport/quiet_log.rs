@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 const EPOCH: Epoch = Epoch(7);
 
-/// Every event is of the topic `t`.
 #[derive(Clone)]
 pub(crate) struct QuietLog(Arc<watch::Sender<Vec<Event>>>);
 
@@ -21,11 +20,16 @@ impl QuietLog {
         Self(Arc::new(watch::Sender::new(Vec::new())))
     }
 
+    /// Publishes to the topic `t`.
     pub(crate) fn publish(&self, data: &str) {
+        self.publish_to("t", data);
+    }
+
+    pub(crate) fn publish_to(&self, topic: &str, data: &str) {
         self.0.send_modify(|events| {
             let cursor = Cursor::new(EPOCH, Sequence(events.len() as u64 + 1));
             let data = EventData::parse(data.to_owned(), 1 << 20).unwrap();
-            let event = NewEvent::new(Topic::parse("t").unwrap(), data);
+            let event = NewEvent::new(Topic::parse(topic).unwrap(), data);
             events.push(event.stored(cursor, UnixMillis(0)));
         });
     }
@@ -43,15 +47,16 @@ impl Backbone for QuietLog {
 
     async fn read(
         &self,
-        _: &Interest,
+        interest: &Interest,
         cursor: Cursor,
         limit: PageLimit,
     ) -> Result<Page, ReadError> {
-        let events: Vec<_> = {
+        let mut events: Vec<_> = {
             let events = self.0.borrow();
             after(&events, cursor).iter().take(limit.events).cloned().collect()
         };
         let next = events.last().map_or(cursor, |event| event.cursor);
+        events.retain(|event| interest.wants(&event.event.topic));
         Ok(Page { events, next })
     }
 

@@ -303,6 +303,11 @@ pub(crate) struct SubscribingArgs {
     )]
     pub(crate) connections_max: usize,
 
+    /// Whether the hub writes streams over plain HTTP/1.1 itself. If not, it leaves them to the library
+    /// that serves everything else, at twenty times the memory: to compare, or to go around a fault.
+    #[arg(long, value_name = "BOOL", default_value = "true", action = ArgAction::Set)]
+    pub(crate) lean_streams: bool,
+
     /// The age at which a stream ends and its client comes back, perhaps to another edge; each draws
     /// its own, up to 20 % more or less: 1s to 7d, or 0s for never.
     #[arg(
@@ -398,6 +403,7 @@ impl SubscribingArgs {
             window_bytes_max: as_usize(self.window_bytes_max),
             replays_max: self.replays_max,
             connection_age_max: self.connection_age_max,
+            lean_streams: self.lean_streams,
             drain_window: self.drain_window,
             drain_rate_max: self.drain_rate_max,
             ..tidewire_edge::Config::default()

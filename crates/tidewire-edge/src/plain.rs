@@ -1,0 +1,45 @@
+//! Event streams over plain HTTP/1.1, written by the edge itself: below hyper, whose buffers are most of
+//! what a connection costs there.
+//!
+//! A stream that has something to do, such as a page to read, is carried by a task of its own
+//! (`busy`). One that has been handed all there is rests with a sweeper: a thread that holds many
+//! such streams, each little more than a socket and a position, and hands each new event to all of
+//! them. See decision 16.
+
+use std::net::TcpStream;
+
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::{admission::Place, form::End, subscription::Subscription};
+
+mod busy;
+mod chunk;
+mod head;
+mod opening;
+mod sweeper;
+mod sweepers;
+mod ticks;
+
+pub(crate) use busy::{refuse, serve};
+pub(crate) use opening::{Opening, open};
+pub(crate) use sweepers::{SweeperThreads, Sweepers};
+
+/// What a connection holds until it ends.
+pub(crate) struct Held {
+    pub(crate) _place: Place,
+    pub(crate) _open: TaskTrackerToken,
+}
+
+/// A stream, but for its socket.
+pub(crate) struct Stream {
+    pub(crate) subscription: Subscription,
+    pub(crate) end: End,
+    pub(crate) _place: Place,
+    pub(crate) _held: Option<Held>,
+}
+
+/// A stream that has been handed all there was.
+pub(crate) struct Resting {
+    socket: TcpStream,
+    stream: Stream,
+}

@@ -1,0 +1,179 @@
+//! The threads that hold streams at rest, and how streams come to them.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use mio::{Poll, Waker};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Resting,
+    sweeper::{Sweeper, WAKE},
+};
+use crate::{feed::Listener, subscription::Shared};
+
+/// Threads at most. One writes some 250,000 events a second where they come one by one.
+const THREADS_MAX: usize = 16;
+
+/// A sweeper for each core. Dropping this ends them, and with them the streams that they hold.
+pub(crate) struct SweeperThreads {
+    sweepers: Sweepers,
+    threads: Vec<JoinHandle<()>>,
+    _news: AbortOnDropHandle<()>,
+}
+
+impl SweeperThreads {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// Where the system has no room for a thread, or for what it waits with.
+    pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let polls = (0..cores).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let posts = polls.iter().map(Post::new).collect::<io::Result<Vec<_>>>()?;
+        let sweepers = Sweepers(Arc::new(Posts { posts, next: AtomicUsize::new(0) }));
+        let mut threads = Vec::new();
+        for (poll, post) in polls.into_iter().zip(&sweepers.0.posts) {
+            let sweeper = Sweeper::new(
+                poll,
+                Arc::clone(post),
+                Arc::clone(shared),
+                sweepers.clone(),
+                Handle::current(),
+            );
+            let thread = thread::Builder::new().name("tidewire-sweeper".into());
+            threads.push(thread.spawn(move || sweeper.run())?);
+        }
+        let news = tokio::spawn(tell_news(sweepers.clone(), Arc::clone(shared)));
+        Ok(Self { sweepers, threads, _news: AbortOnDropHandle::new(news) })
+    }
+
+    pub(crate) fn sweepers(&self) -> &Sweepers {
+        &self.sweepers
+    }
+}
+
+impl Drop for SweeperThreads {
+    fn drop(&mut self) {
+        self.sweepers.send_all(|| Mail::End);
+        for thread in self.threads.drain(..) {
+            // An error is a panic of the thread, which has been reported by its hook.
+            thread.join().ok();
+        }
+    }
+}
+
+/// Where streams at rest are taken.
+#[derive(Clone)]
+pub(crate) struct Sweepers(Arc<Posts>);
+
+struct Posts {
+    posts: Vec<Arc<Post>>,
+    next: AtomicUsize,
+}
+
+impl Sweepers {
+    /// Lets a stream rest.
+    pub(super) fn take(&self, stream: Resting) {
+        let next = self.0.next.fetch_add(1, Ordering::Relaxed) % self.0.posts.len();
+        self.0.posts[next].send(Mail::Stream(Box::new(stream)));
+    }
+
+    fn send_all(&self, mail: impl Fn() -> Mail) {
+        for post in &self.0.posts {
+            post.send(mail());
+        }
+    }
+}
+
+/// Tells the sweepers when a drain begins, and when everything ends.
+async fn tell_news(sweepers: Sweepers, shared: Arc<Shared>) {
+    for news in [shared.drain.begun(), shared.drain.ending()] {
+        news.cancelled().await;
+        sweepers.send_all(|| Mail::News);
+    }
+}
+
+/// What a sweeper is sent.
+pub(super) enum Mail {
+    Stream(Box<Resting>),
+    /// A drain has begun, or everything ends.
+    News,
+    /// Its own end.
+    End,
+}
+
+/// Where a sweeper is reached.
+#[derive(Debug)]
+pub(super) struct Post {
+    mail: Mutex<Vec<Mail>>,
+    /// The slots of feeds that have moved.
+    moved: Mutex<Vec<usize>>,
+    /// Whether the sweeper looks here before it waits again.
+    is_awake: AtomicBool,
+    waker: Waker,
+}
+
+impl Post {
+    fn new(poll: &Poll) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            mail: Mutex::default(),
+            moved: Mutex::default(),
+            is_awake: AtomicBool::new(false),
+            waker: Waker::new(poll.registry(), WAKE)?,
+        }))
+    }
+
+    fn send(&self, mail: Mail) {
+        self.mail.lock().push(mail);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if !self.is_awake.swap(true, Ordering::AcqRel) {
+            // It fails where the sweeper has gone, and nobody is waited for.
+            let _gone = self.waker.wake();
+        }
+    }
+
+    /// What has come.
+    pub(super) fn collect(&self) -> (Vec<Mail>, Vec<usize>) {
+        (std::mem::take(&mut *self.mail.lock()), std::mem::take(&mut *self.moved.lock()))
+    }
+
+    /// Notes that the sweeper will wait, unless something has come.
+    pub(super) fn may_wait(&self) -> bool {
+        self.is_awake.store(false, Ordering::SeqCst);
+        self.mail.lock().is_empty() && self.moved.lock().is_empty()
+    }
+
+    /// Notes that the sweeper waits no longer.
+    pub(super) fn is_looking(&self) {
+        self.is_awake.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Listener for Post {
+    fn ring(&self, slot: usize) {
+        self.moved.lock().push(slot);
+        self.wake();
+    }
+}
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stream(_) => "Stream",
+            Self::News => "News",
+            Self::End => "End",
+        })
+    }
+}
