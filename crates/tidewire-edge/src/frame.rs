@@ -18,6 +18,8 @@ pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
 pub(crate) const HELLO: &str = "tidewire.hello";
 /// The type of a gap.
 pub(crate) const GAP: &str = "tidewire.gap";
+/// The type of what says that only topics' newest events come.
+pub(crate) const CONFLATED: &str = "tidewire.conflated";
 /// The type of a cursor.
 pub(crate) const CURSOR: &str = "tidewire.cursor";
 
@@ -61,6 +63,12 @@ pub(crate) fn gap(gap: &Gap) -> Bytes {
         "resumed_from": resumed_from.to_string(),
     });
     with_json(format!("event: {GAP}\nid: {resumed_from}\n"), &data)
+}
+
+/// Encodes that after `from`, and up to `to` at least, only each topic's newest event comes.
+pub(crate) fn conflated(from: ResumePoint, to: Cursor) -> Bytes {
+    let data = serde_json::json!({ "from": from.after.to_string(), "to": to.to_string() });
+    with_json(format!("event: {CONFLATED}\nid: {from}\n"), &data)
 }
 
 /// Encodes where the log has got to, for a client whose topics are quiet.
@@ -201,6 +209,12 @@ mod tests {
         );
         let at = Cursor::new(Epoch(1), Sequence(2));
         assert_eq!(cursor(at), "event: tidewire.cursor\nid: 00000001-2\ndata: {}\n\n");
+        let from = ResumePoint { after: at, in_snapshot: true };
+        assert_eq!(
+            conflated(from, Cursor::new(Epoch(1), Sequence(9))),
+            "event: tidewire.conflated\nid: 00000001-2~\n\
+             data: {\"from\":\"00000001-2\",\"to\":\"00000001-9\"}\n\n",
+        );
         assert_eq!(
             probe(at.into(), "07c1"),
             "event: tidewire.probe\nid: 00000001-2\ndata: {\"connection\":\"07c1\"}\n\n",

@@ -50,6 +50,6 @@ pub use envelope::Envelope;
 pub use from::From;
 pub use gap::Gap;
 pub use poll::{PollAnswer, PollError, PollRequest};
-pub use request::{OnGap, SubscribeRequest};
+pub use request::{Conflate, OnGap, SubscribeRequest};
 pub use subscription::Subscription;
 pub use tls::{Tls, TlsError, TlsFiles};

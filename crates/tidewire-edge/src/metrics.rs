@@ -35,6 +35,11 @@ pub fn describe() {
             "tidewire_edge_starts_total",
             "Subscriptions begun without a cursor, by what they began with",
         ),
+        (
+            "tidewire_edge_conflations_total",
+            "Times a subscription went over to the newest event of each topic, since it asked for that \
+             where it is behind",
+        ),
         ("tidewire_edge_probes_total", "Probes sent, which show clients what holds streams back"),
         ("tidewire_edge_polls_total", "Polls, by how they ended"),
         (
@@ -121,6 +126,7 @@ fn begin_at_zero() {
         "tidewire_edge_events_sent_total",
         "tidewire_edge_bytes_sent_total",
         "tidewire_edge_heartbeats_total",
+        "tidewire_edge_conflations_total",
         "tidewire_edge_probes_total",
         "tidewire_edge_pages_read_total",
         "tidewire_edge_pages_shared_total",
@@ -296,6 +302,10 @@ pub(crate) fn count_last_search_ended_early() {
 
 pub(crate) fn count_replay(because: ReplayBecause) {
     counter!("tidewire_edge_replays_total", "because" => because.as_str()).increment(1);
+}
+
+pub(crate) fn count_conflation() {
+    counter!("tidewire_edge_conflations_total").increment(1);
 }
 
 pub(crate) fn count_page_read() {

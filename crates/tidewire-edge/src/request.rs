@@ -34,6 +34,8 @@ pub struct SubscribeRequest {
     pub heartbeat: Option<Duration>,
     /// Whether a probe is wanted, which shows what holds the stream back.
     pub probe: bool,
+    /// What comes in place of everything where more than memory holds has been missed.
+    pub conflate: Conflate,
 }
 
 /// Where a subscription goes on after a gap.
@@ -44,6 +46,16 @@ pub enum OnGap {
     Earliest,
     /// With what comes.
     Now,
+}
+
+/// What a subscription gets that has fallen behind what memory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conflate {
+    /// Every event.
+    #[default]
+    None,
+    /// The newest event of every topic, and word of it before.
+    Topic,
 }
 
 impl SubscribeRequest {
@@ -58,6 +70,7 @@ impl SubscribeRequest {
             control: true,
             heartbeat: None,
             probe: false,
+            conflate: Conflate::default(),
         }
     }
 
@@ -110,6 +123,10 @@ impl SubscribeRequest {
             }
             "control" => self.control = choice("control", &value()?, [("1", true), ("0", false)])?,
             "heartbeat" => self.heartbeat = Some(heartbeat(&value()?)?),
+            "conflate" => {
+                let choices = [("none", Conflate::None), ("topic", Conflate::Topic)];
+                self.conflate = choice("conflate", &value()?, choices)?;
+            }
             "probe" => self.probe = choice("probe", &value()?, [("1", true), ("0", false)])?,
             _ => {}
         }
@@ -203,7 +220,7 @@ mod tests {
     fn reads_every_parameter() {
         let request = parse(
             "topic=a.%3E&topic=b&from=earliest&on_gap=now&envelope=cloudevents&control=0\
-             &heartbeat=2&probe=1&_=123&utm=%FF&%FF=1",
+             &heartbeat=2&probe=1&conflate=topic&_=123&utm=%FF&%FF=1",
         )
         .unwrap();
         assert_eq!(request.interest.filters().len(), 2);
@@ -214,6 +231,7 @@ mod tests {
         assert!(!request.control);
         assert_eq!(request.heartbeat, Some(Duration::from_secs(2)));
         assert!(request.probe);
+        assert_eq!(request.conflate, Conflate::Topic);
     }
 
     #[test]
@@ -257,6 +275,7 @@ mod tests {
             ("topic=a&envelope=xml", "envelope: is neither `none` nor `cloudevents`"),
             ("topic=a&control=yes", "control: is neither `1` nor `0`"),
             ("topic=a&probe=yes", "probe: is neither `1` nor `0`"),
+            ("topic=a&conflate=1", "conflate: is neither `none` nor `topic`"),
             ("topic=a&heartbeat=1", "heartbeat: is not a whole number of seconds from 2 to 30"),
             ("topic=a&heartbeat=x", "heartbeat: is not a whole number of seconds from 2 to 30"),
             (&many, "topic: is given more than 100 times"),

@@ -28,7 +28,7 @@ use crate::{
     probe::{ConnectionName, Probe},
     reading::{Found, find},
     replays::{Replays, Wanted},
-    request::OnGap,
+    request::{Conflate, OnGap},
     returns::{Returns, retry},
     start::{self, Place, Start},
     window::Recent,
@@ -81,6 +81,7 @@ pub struct Subscription {
     audience: Audience,
     key: FeedKey,
     on_gap: OnGap,
+    conflate: Conflate,
     control: bool,
     heartbeat_interval: Duration,
     /// Everything wanted up to here has been handed out.
@@ -139,6 +140,7 @@ impl Subscription {
             audience,
             key: FeedKey { interest: request.interest, envelope: request.envelope },
             on_gap: request.on_gap,
+            conflate: request.conflate,
             control: request.control,
             heartbeat_interval,
             cursor,
@@ -277,7 +279,12 @@ impl Subscription {
             is_snapshot: self.snapshot_until.is_some(),
         };
         let shared = Arc::clone(&self.shared);
-        AbortOnDropHandle::new(tokio::spawn(find(shared, wanted, self.snapshot_until)))
+        AbortOnDropHandle::new(tokio::spawn(find(
+            shared,
+            wanted,
+            self.snapshot_until,
+            self.conflate,
+        )))
     }
 
     fn take_found(&mut self, found: Found) -> Option<Bytes> {
@@ -292,6 +299,13 @@ impl Subscription {
                     self.hand_out(frames, page.next)
                 }
             },
+            Found::Conflated(until) => {
+                metrics::count_conflation();
+                self.snapshot_until = Some(until);
+                let from = ResumePoint { after: self.cursor, in_snapshot: true };
+                self.tell(from);
+                Some(frame::conflated(from, until))
+            }
             Found::Gone(reason, bounds) => {
                 // The client's own cursor: it has not heard of pages that held nothing for it.
                 let requested = self.told.0.to_string();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 
 mod at_rest;
+mod conflating;
 mod leaving;
 mod model;
 mod polling;

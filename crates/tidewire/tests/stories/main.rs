@@ -6,6 +6,7 @@ mod bad_subscriptions;
 mod certificate;
 mod clients;
 mod commands;
+mod conflating;
 mod crash;
 mod ending;
 mod full_disk;
