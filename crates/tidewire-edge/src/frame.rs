@@ -84,7 +84,16 @@ pub(crate) fn probe(point: ResumePoint, connection: &str) -> Bytes {
 
 /// Encodes why the stream ends now, and when to come back.
 pub(crate) fn retry(reason: &str, retry_milliseconds: u64) -> Bytes {
-    let head = format!("event: tidewire.retry\nretry: {retry_milliseconds}\n");
+    farewell("tidewire.retry", reason, retry_milliseconds)
+}
+
+/// Encodes that the stream ends now since its client has not acknowledged its probe.
+pub(crate) fn buffered(retry_milliseconds: u64) -> Bytes {
+    farewell("tidewire.buffered", "unacknowledged", retry_milliseconds)
+}
+
+fn farewell(event_type: &str, reason: &str, retry_milliseconds: u64) -> Bytes {
+    let head = format!("event: {event_type}\nretry: {retry_milliseconds}\n");
     with_json(head, &serde_json::json!({ "reason": reason }))
 }
 
@@ -222,6 +231,10 @@ mod tests {
         assert_eq!(
             retry("draining", 1_500),
             "event: tidewire.retry\nretry: 1500\ndata: {\"reason\":\"draining\"}\n\n",
+        );
+        assert_eq!(
+            buffered(1_500),
+            "event: tidewire.buffered\nretry: 1500\ndata: {\"reason\":\"unacknowledged\"}\n\n",
         );
     }
 

@@ -1,26 +1,33 @@
 //! The edge's public routes.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{DefaultBodyLimit, RawQuery, Request, State},
+    extract::{DefaultBodyLimit, Path, RawQuery, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
 use crate::{
-    Edge, PollError, PollRequest, SubscribeRequest, Subscription,
+    Acknowledged, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
     body::{self, Flushes},
     client_address::Peer,
-    form::Form,
+    form::{End, Form},
     poll, posted,
     problem::Problem,
     refusal::Refusal,
@@ -32,6 +39,8 @@ const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from"
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// What says that a connection takes no other request.
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
+/// Seconds after which an acknowledgement may be tried again.
+const ACKNOWLEDGE_AGAIN: HeaderValue = HeaderValue::from_static("1");
 /// How long a browser may remember what a preflight allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 /// Bytes of an answer that are handed to the connection at once.
@@ -43,6 +52,7 @@ pub(crate) fn router(edge: &Edge) -> Router {
     let got = Router::new().route("/v1/events", get(subscribe)).route("/v1/poll", get(answer_poll));
     let posted = Router::new()
         .route("/v1/events:subscribe", post(subscribe_posted))
+        .route("/v1/ack/{connection}", post(acknowledge))
         .layer(DefaultBodyLimit::max(posted::BODY_BYTES_MAX));
     let page = if shared.config.page { crate::page::router() } else { Router::new() };
     Router::new()
@@ -129,6 +139,26 @@ async fn answer_poll(
     Ok(refusal.answer(&shared, Form::STATUS, None))
 }
 
+async fn acknowledge(
+    State(shared): State<Arc<Shared>>,
+    connection: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Response> {
+    let connection = connection.map(|Path(connection)| connection).unwrap_or_default();
+    match shared.acknowledgements.take(&connection).await {
+        Acknowledged::Noted => Ok(StatusCode::NO_CONTENT),
+        Acknowledged::PassedOn => Ok(StatusCode::ACCEPTED),
+        Acknowledged::Unknown => {
+            let detail = "no connection of this name waits for an acknowledgement".into();
+            Err(Problem::new(StatusCode::NOT_FOUND, detail).into_response())
+        }
+        Acknowledged::NotPassedOn => {
+            let detail = "the edge that holds this connection cannot be told now";
+            let problem = Problem::for_now(StatusCode::SERVICE_UNAVAILABLE, detail);
+            Err(([(header::RETRY_AFTER, ACKNOWLEDGE_AGAIN)], problem).into_response())
+        }
+    }
+}
+
 /// A place for one more subscription, or why there is none.
 fn admit(
     shared: &Shared,
@@ -158,18 +188,27 @@ fn poll_response(json: Vec<u8>, share: (poll::Share, Place)) -> Response {
     (headers, Body::from_stream(pieces)).into_response()
 }
 
-/// Streams what a subscription hands out; its place is free again when it ends.
+/// Streams what a subscription hands out; its place is free again when it ends. One that is held back
+/// ends in good order, whatever its client survives: what holds it may throw away all of an answer
+/// that breaks off.
 fn stream_response(
     subscription: (Subscription, Place),
     start: &Start,
     form: Form,
     flushes: Option<Flushes>,
 ) -> Response {
-    let frames = stream::unfold(subscription, async |(mut subscription, place)| {
-        let bytes = subscription.next().await?;
-        Some((bytes, (subscription, place)))
+    let is_held_back = Arc::<AtomicBool>::default();
+    let end = {
+        let is_held_back = Arc::clone(&is_held_back);
+        move || if is_held_back.load(Relaxed) { End::Eof } else { form.end }
+    };
+    let streaming = (subscription, is_held_back);
+    let frames = stream::unfold(streaming, async |((mut subscription, place), is_held_back)| {
+        let bytes = subscription.next().await;
+        is_held_back.store(subscription.is_held_back(), Relaxed);
+        Some((bytes?, ((subscription, place), is_held_back)))
     });
-    let mut response = event_stream(body::of_frames(frames, form.end, flushes));
+    let mut response = event_stream(body::of_frames(frames, end, flushes));
     if let Start::Gap(gap) = start {
         // Digits and a hyphen are a header's value.
         if let Ok(value) = HeaderValue::from_str(&gap.resumed_from.to_string()) {

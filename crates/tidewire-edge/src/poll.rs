@@ -86,7 +86,10 @@ impl PollRequest {
         for (name, value) in request::pairs(query) {
             match name.as_str() {
                 "cursor" => cursor = request::cursor(&request::decode(value)?).or(cursor),
-                "timeout" => timeout = parse_timeout(&request::decode(value)?)?,
+                "timeout" => {
+                    timeout =
+                        request::seconds("timeout", &request::decode(value)?, TIMEOUT_SECONDS)?;
+                }
                 _ => {}
             }
         }
@@ -94,17 +97,6 @@ impl PollRequest {
             subscribe.last_event_id = cursor.or(subscribe.last_event_id);
         }
         Ok(Self { subscribe, timeout })
-    }
-}
-
-fn parse_timeout(value: &str) -> Result<Duration, Invalid> {
-    match value.parse() {
-        Ok(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => {
-            let (least, most) = TIMEOUT_SECONDS.into_inner();
-            let reason = format!("is not a whole number of seconds from {least} to {most}");
-            Err(Invalid::new("timeout", reason))
-        }
     }
 }
 
@@ -153,6 +145,7 @@ async fn gather(
         control: true,
         heartbeat: Some(NO_HEARTBEAT),
         probe: false,
+        ack: None,
         ..request.subscribe
     };
     let mut gathered = Gathered::new(Arc::clone(&shared.answers));

@@ -75,7 +75,7 @@ impl Refusal {
         match form.overload {
             Overload::Soft => {
                 let frames = stream::once(ready(frame::retry(self.reason, delay)));
-                event_stream(body::of_frames(frames, form.end, flushes))
+                event_stream(body::of_frames(frames, move || form.end, flushes))
             }
             Overload::Status => {
                 let seconds = HeaderValue::from(delay.div_ceil(1_000));

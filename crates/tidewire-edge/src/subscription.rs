@@ -17,7 +17,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, SubscribeRequest,
+    acknowledging::{Acknowledgements, Owed},
     admission::Admission,
+    connection_name::ConnectionName,
     drain::{Drain, Stay},
     fanout::{Attached, Fanout, Live},
     feed::{Batch, Behind, FeedKey},
@@ -25,7 +27,7 @@ use crate::{
     frame::{self, Hello},
     gap::Gap,
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
-    probe::{ConnectionName, Probe},
+    probe::Probe,
     reading::{Found, find},
     replays::{Replays, Wanted},
     request::{Conflate, OnGap},
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) returns: Returns,
+    pub(crate) acknowledgements: Arc<Acknowledgements>,
     /// Bytes that answers to polls may hold.
     pub(crate) answers: Arc<Semaphore>,
 }
@@ -96,6 +99,9 @@ pub struct Subscription {
     opening: Option<Bytes>,
     name: ConnectionName,
     probe: Probe,
+    /// Within how long the probe is to be acknowledged, and that it is.
+    ack: Option<Duration>,
+    owed: Option<Owed>,
     /// When a heartbeat is due, or the probe.
     quiet_until: Instant,
     /// The last point that the client got, and when.
@@ -135,6 +141,7 @@ impl Subscription {
             }
             Audience::Poll => (Stay::until_ending(&shared.drain), None),
         };
+        let name = shared.acknowledgements.name();
         let mut subscription = Self {
             shared,
             audience,
@@ -149,8 +156,10 @@ impl Subscription {
             reading: None,
             is_replaying: false,
             opening: None,
-            name: ConnectionName::draw(),
-            probe: Probe::wanted(request.probe),
+            name,
+            probe: Probe::wanted(request.probe || request.ack.is_some()),
+            ack: request.ack,
+            owed: None,
             quiet_until: now,
             told: (start.place().point(), now),
             stay,
@@ -184,7 +193,7 @@ impl Subscription {
     /// says why.
     async fn advance_or_end(&mut self) -> Result<Bytes, ClosedBecause> {
         loop {
-            if let Some(because) = self.stay.over() {
+            if let Some(because) = self.over() {
                 return Err(because);
             }
             match self.stay.news().run_until_cancelled(self.step()).await {
@@ -195,10 +204,24 @@ impl Subscription {
         }
     }
 
+    /// Why the hub ends the stream here, if it does.
+    fn over(&self) -> Option<ClosedBecause> {
+        self.stay.over().or_else(|| {
+            let is_overdue = self.owed.as_ref().is_some_and(Owed::is_overdue);
+            is_overdue.then_some(ClosedBecause::Buffered)
+        })
+    }
+
+    /// Whether it has ended since something seems to hold it back.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.closed_because == ClosedBecause::Buffered
+    }
+
     /// One turn of the loop: join, or read a page. Dropping the future before it is done loses
     /// nothing.
     pub(crate) async fn step(&mut self) -> Option<Bytes> {
         let until = self.stay.until_or(self.quiet_until);
+        let until = self.owed.as_ref().map_or(until, |owed| owed.due_or(until));
         if let Some(live) = &mut self.live {
             tokio::select! {
                 biased;
@@ -412,14 +435,17 @@ impl Subscription {
     }
 
     /// What breaks a silence: a heartbeat, or in its place the cursor of a log that has moved on
-    /// without this client, or the probe; nothing where the stay is over.
+    /// without this client, or the probe; nothing where the stream is over, or the silence goes on
+    /// since the probe has been acknowledged meanwhile.
     fn keep_alive(&mut self) -> Option<Bytes> {
-        if self.stay.over().is_some() {
+        if self.over().is_some() || Instant::now() < self.quiet_until {
             return None;
         }
         // While a page is read, more comes behind: a probe would be pushed on by that.
         if self.live.is_some() && self.probe.begin() {
             metrics::count_probe();
+            let expect = |within| self.shared.acknowledgements.expect(self.name, within);
+            self.owed = self.ack.map(expect);
             let point = self.catch_up();
             self.tell(point);
             return Some(frame::probe(point, &self.name.to_string()));
@@ -446,16 +472,19 @@ impl Subscription {
     /// often, a quiet client would keep the one that it came with until that has expired.
     fn farewell(&mut self, because: ClosedBecause) -> Option<Bytes> {
         self.closed_because = because;
-        if !self.control {
-            return None;
-        }
         let config = &self.shared.config;
-        let delay = match because {
-            ClosedBecause::Draining => self.shared.returns.appoint(config),
+        let farewell = match because {
+            // It is part of what was asked for.
+            ClosedBecause::Buffered => frame::buffered(retry(config)),
+            _ if !self.control => return None,
+            ClosedBecause::Draining => {
+                frame::retry(because.as_str(), self.shared.returns.appoint(config))
+            }
             // Ages differ, so those who come back are spread already.
-            ClosedBecause::Age | ClosedBecause::Client => retry(config),
+            ClosedBecause::Age | ClosedBecause::Client => {
+                frame::retry(because.as_str(), retry(config))
+            }
         };
-        let farewell = frame::retry(because.as_str(), delay);
         Some(match self.move_on() {
             None => farewell,
             Some(cursor) => [cursor, farewell].concat().into(),

@@ -1,5 +1,5 @@
 //! The subscription loop under random schedules: publishing, a tail that lags and breaks, small
-//! windows, slow readers, conflated or not, disconnects, expiry, other epochs, every starting point,
+//! windows, slow readers, conflated or not, probes acknowledged or not, disconnects, expiry, other epochs, every starting point,
 //! streams and polls in turn, ages, drains to a younger edge; in simulated time, by seed.
 //!
 //! A checker that knows the whole log follows every subscriber: each frame must be the next wanted
@@ -13,7 +13,8 @@ use tidewire_core::{
     Backbone, Cursor, Epoch, Event, Interest, ResumePoint, Sequence, TopicFilter, UnixMillis,
 };
 use tidewire_edge::{
-    Config, Conflate, Edge, From, OnGap, PollAnswer, PollRequest, SubscribeRequest, Subscription,
+    Acknowledged, Config, Conflate, Edge, From, OnGap, PollAnswer, PollRequest, SubscribeRequest,
+    Subscription,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,8 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
         aged,
         drained,
         probed,
+        acknowledged,
+        held_back,
     } = total;
     let are_many = delivered > SEEDS * 50
         && [passed_over, aged, drained].iter().all(|count| *count > SEEDS)
@@ -67,7 +70,9 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
     let are_some = [gaps, cut_snapshots, conflated, cut_conflations, probed]
         .iter()
         .all(|count| *count > SEEDS / 10);
-    assert!(are_many && are_some, "the schedules do what they are for");
+    // They take a silence, and then a wait.
+    let are_a_few = [acknowledged, held_back].iter().all(|count| *count > SEEDS / 100);
+    assert!(are_many && are_some && are_a_few, "the schedules do what they are for");
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +95,10 @@ struct Tally {
     drained: u64,
     /// Probes that came.
     probed: u64,
+    /// Probes that were acknowledged where they were waited for.
+    acknowledged: u64,
+    /// Streams that ended since they were not.
+    held_back: u64,
 }
 
 impl Tally {
@@ -104,6 +113,8 @@ impl Tally {
         self.aged += other.aged;
         self.drained += other.drained;
         self.probed += other.probed;
+        self.acknowledged += other.acknowledged;
+        self.held_back += other.held_back;
     }
 }
 
@@ -216,6 +227,9 @@ struct Reader {
     is_sent_away: bool,
     /// Whether this connection was probed.
     is_probed: bool,
+    /// This connection's name, where its probe is to be acknowledged.
+    owes: Option<String>,
+    is_acknowledged: bool,
     tally: Tally,
 }
 
@@ -235,6 +249,9 @@ impl Reader {
         request.control = random.random_range(0..4) > 0;
         request.on_gap = if random.random() { OnGap::Now } else { OnGap::Earliest };
         request.probe = random.random_range(0..3) == 0;
+        if random.random() {
+            request.ack = Some(Duration::from_secs(random.random_range(2..6)));
+        }
         if random.random_range(0..3) == 0 {
             request.conflate = Conflate::Topic;
         }
@@ -249,6 +266,8 @@ impl Reader {
             head_then: Cursor::new(Epoch(0), Sequence::ZERO),
             is_sent_away: false,
             is_probed: false,
+            owes: None,
+            is_acknowledged: false,
             tally: Tally::default(),
         }
     }
@@ -260,6 +279,14 @@ impl Reader {
                 0 => self.poll(edge, log, random.random_range(0..5) > 0).await,
                 _ => self.connect(edge, log).await,
             };
+        }
+        if random.random_range(0..4) == 0
+            && let Some(connection) = &self.owes
+            && edge.acknowledge(connection).await == Acknowledged::Noted
+        {
+            self.is_acknowledged = true;
+            self.tally.acknowledged += 1;
+            self.owes = None;
         }
         match random.random_range(0..10) {
             0 => self.subscription = None,
@@ -291,7 +318,8 @@ impl Reader {
         self.request.last_event_id = self.point().map(|point| point.to_string());
         self.head_then = log.lock().head();
         self.subscription = edge.subscribe(self.request.clone()).await.ok();
-        (self.is_sent_away, self.is_probed) = (false, false);
+        (self.is_sent_away, self.is_probed, self.is_acknowledged) = (false, false, false);
+        self.owes = None;
         self.tally.cut_snapshots += u64::from(self.in_snapshot);
         self.tally.cut_conflations += u64::from(self.in_snapshot && self.is_conflated);
     }
@@ -367,6 +395,12 @@ impl Reader {
         }
         let field =
             |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        if field("event") == Some("tidewire.buffered") {
+            self.is_sent_away = true;
+            assert!(self.is_probed && self.request.ack.is_some() && !self.is_acknowledged);
+            self.tally.held_back += 1;
+            return;
+        }
         if field("event") == Some("tidewire.retry") {
             self.is_sent_away = true;
             let is_age = frame.contains("\"age\"");
@@ -398,8 +432,12 @@ impl Reader {
                 self.check_conflated(field("data").unwrap(), id.after, &log);
             }
             Some("tidewire.probe") => {
-                assert!(self.request.probe && !self.is_probed, "one is sent to who asked for it");
+                let is_wanted = self.request.probe || self.request.ack.is_some();
+                assert!(is_wanted && !self.is_probed, "one is sent to who asked for it");
                 self.is_probed = true;
+                let data: Value = serde_json::from_str(field("data").unwrap()).unwrap();
+                let connection = data["connection"].as_str().map(str::to_owned);
+                self.owes = connection.filter(|_| self.request.ack.is_some());
                 self.tally.probed += 1;
                 assert!(!id.in_snapshot, "more comes behind");
                 match self.position {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 #![expect(clippy::print_stdout, reason = "a story tells its figures")]
 
+mod acknowledging;
 mod bad_subscriptions;
 mod certificate;
 mod clients;
