@@ -11,6 +11,7 @@ mod index;
 mod interest;
 mod invalid;
 pub mod limits;
+mod relay;
 mod resume_point;
 mod topic;
 
@@ -26,5 +27,6 @@ pub use filter::TopicFilter;
 pub use index::InterestIndex;
 pub use interest::Interest;
 pub use invalid::Invalid;
+pub use relay::{EdgeNumber, Relay, RelayError, WordStream};
 pub use resume_point::ResumePoint;
 pub use topic::Topic;

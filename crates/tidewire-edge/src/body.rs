@@ -11,12 +11,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{self, Context, Poll},
 };
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, future::ready, stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
@@ -24,21 +24,25 @@ use tokio::{
 
 use crate::form::End;
 
-/// A body of whole frames. It breaks off only where `flushes` tell when everything has left: else a
-/// last frame might be cut.
+/// A body of whole frames, behind the last of which `end` says how it ends. It breaks off only where
+/// `flushes` tell when everything has left: else a last frame might be cut.
 pub(crate) fn of_frames(
     frames: impl Stream<Item = Bytes> + Send + 'static,
-    end: End,
+    end: impl FnOnce() -> End + Send + 'static,
     flushes: Option<Flushes>,
 ) -> Body {
     let frames = frames.map(Ok::<_, io::Error>);
-    match (end, flushes) {
-        (End::Abort, Some(flushes)) => Body::from_stream(frames.chain(stream::once(async move {
-            flushes.next().await;
-            Err(io::ErrorKind::ConnectionAborted.into())
-        }))),
-        _ => Body::from_stream(frames),
-    }
+    let Some(flushes) = flushes else { return Body::from_stream(frames) };
+    let last = stream::once(async move {
+        match end() {
+            End::Eof => None,
+            End::Abort => {
+                flushes.next().await;
+                Some(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
+        }
+    });
+    Body::from_stream(frames.chain(last.filter_map(ready)))
 }
 
 /// What the body of an answer knows of its connection's socket.
@@ -110,7 +114,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Told<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = ready!(Pin::new(&mut self.socket).poll_flush(cx));
+        let flushed = task::ready!(Pin::new(&mut self.socket).poll_flush(cx));
         if self.flushes.0.is_wanted.load(Relaxed) {
             self.flushes.0.flushed.notify_one();
         }
@@ -154,7 +158,7 @@ mod tests {
             get(async move |Extension(carrier): Extension<Carrier>| {
                 let Carrier::Hyper(flushes) = carrier else { unreachable!("hyper writes it") };
                 let frame = Bytes::from(vec![b'x'; FRAME_BYTES]);
-                of_frames(stream::iter(vec![frame; FRAMES]), end, Some(flushes))
+                of_frames(stream::iter(vec![frame; FRAMES]), move || end, Some(flushes))
             }),
         );
         let config = Config::default();

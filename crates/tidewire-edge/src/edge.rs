@@ -4,12 +4,14 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use parking_lot::Mutex;
-use tidewire_core::{Backbone, ReadError};
+use tidewire_core::{Backbone, ReadError, Relay};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, DrainPlan, PollAnswer, PollError, PollRequest, SubscribeRequest, Subscription,
+    Acknowledged, Config, DrainPlan, PollAnswer, PollError, PollRequest, SubscribeRequest,
+    Subscription,
+    acknowledging::Acknowledgements,
     admission::Admission,
     drain::Drain,
     fanout::Fanout,
@@ -27,6 +29,8 @@ use crate::{
 pub struct Edge {
     shared: Arc<Shared>,
     follower: Mutex<Option<JoinHandle<()>>>,
+    /// What hears other edges, where there are any.
+    hearer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Edge {
@@ -58,13 +62,23 @@ impl Edge {
             admission,
             drain,
             returns,
+            acknowledgements: Arc::new(Acknowledgements::new()),
             answers: Arc::new(Semaphore::new(poll::HELD_BYTES_MAX)),
         });
-        Self { shared, follower: Mutex::new(Some(follower)) }
+        Self { shared, follower: Mutex::new(Some(follower)), hearer: Mutex::default() }
     }
 
-    /// The public routes: `GET /v1/events`, `POST /v1/events:subscribe`, `GET /v1/poll`, and the page
-    /// where it is on.
+    /// Takes part among the edges on one log: what clients say here to another is passed on to it,
+    /// and what it passes on is heard, until `ending` is cancelled. Once for each edge.
+    pub fn join(&self, relay: Arc<dyn Relay>) {
+        let acknowledgements = Arc::clone(&self.shared.acknowledgements);
+        let ending = self.shared.drain.ending().clone();
+        let hearing = async move { acknowledgements.join(relay, ending).await };
+        *self.hearer.lock() = Some(tokio::spawn(hearing));
+    }
+
+    /// The public routes: `GET /v1/events`, `POST /v1/events:subscribe`, `GET /v1/poll`,
+    /// `POST /v1/ack/{connection}`, and the page where it is on.
     pub fn router(&self) -> Router {
         http::router(self)
     }
@@ -119,6 +133,11 @@ impl Edge {
         Ok(answer)
     }
 
+    /// Takes the acknowledgement of a connection's probe, as `POST /v1/ack/{connection}` does.
+    pub async fn acknowledge(&self, connection: &str) -> Acknowledged {
+        self.shared.acknowledgements.take(connection).await
+    }
+
     /// Why this edge should get no new subscribers, if it should not.
     pub fn trouble(&self) -> Option<&'static str> {
         if self.follower.lock().as_ref().is_none_or(JoinHandle::is_finished) {
@@ -127,12 +146,12 @@ impl Edge {
         self.shared.health.trouble()
     }
 
-    /// Waits until the tail has ended, after `ending` was cancelled.
+    /// Waits until the edge follows and hears nothing more, after `ending` was cancelled.
     pub async fn stopped(&self) {
-        let follower = self.follower.lock().take();
-        if let Some(follower) = follower {
-            // An error here is a panic of the follower, which has been reported by its hook.
-            follower.await.ok();
+        let tasks = [self.follower.lock().take(), self.hearer.lock().take()];
+        for task in tasks.into_iter().flatten() {
+            // An error here is a panic of the task, which has been reported by its hook.
+            task.await.ok();
         }
     }
 

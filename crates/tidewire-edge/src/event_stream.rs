@@ -1,13 +1,16 @@
 //! An answer that is an event stream, and who writes it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt as _, future::ready, stream};
+use futures_util::{future::ready, stream};
 use http::{HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 
@@ -78,17 +81,25 @@ impl EventStream {
     }
 
     fn into_body(self, flushes: Option<Flushes>) -> Body {
-        let frames = match self.frames {
-            Frames::One(frame) => stream::once(ready(frame)).left_stream(),
-            Frames::Of(subscription, place) => {
-                let held = (subscription, place);
-                let frames = stream::unfold(held, async |(mut subscription, place)| {
-                    let bytes = subscription.next().await?;
-                    Some((bytes, (subscription, place)))
-                });
-                frames.right_stream()
+        let form = self.end;
+        match self.frames {
+            Frames::One(frame) => {
+                body::of_frames(stream::once(ready(frame)), move || form, flushes)
             }
-        };
-        body::of_frames(frames, self.end, flushes)
+            Frames::Of(subscription, place) => {
+                let is_held_back = Arc::<AtomicBool>::default();
+                let end = {
+                    let is_held_back = Arc::clone(&is_held_back);
+                    move || if is_held_back.load(Relaxed) { End::Eof } else { form }
+                };
+                let held = (subscription, place, is_held_back);
+                let frames = stream::unfold(held, async |(mut subscription, place, held_back)| {
+                    let bytes = subscription.next().await;
+                    held_back.store(subscription.is_held_back(), Relaxed);
+                    Some((bytes?, (subscription, place, held_back)))
+                });
+                body::of_frames(frames, end, flushes)
+            }
+        }
     }
 }

@@ -122,6 +122,11 @@ impl Fanout {
         state.window.as_ref().is_some_and(|w| w.reaches(cursor) && cursor <= w.head())
     }
 
+    /// Whether every event after a cursor is in memory, or still to come.
+    pub(crate) fn reaches(&self, cursor: Cursor) -> bool {
+        self.state.lock().window.as_ref().is_some_and(|window| window.reaches(cursor))
+    }
+
     /// The last events up to a cursor that is not beyond this tail, newest first: what of them is
     /// still in memory, and not too many at once.
     pub(crate) fn before(&self, cursor: Cursor) -> Vec<Arc<Entry>> {

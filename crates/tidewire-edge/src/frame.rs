@@ -18,6 +18,8 @@ pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
 pub(crate) const HELLO: &str = "tidewire.hello";
 /// The type of a gap.
 pub(crate) const GAP: &str = "tidewire.gap";
+/// The type of what says that only topics' newest events come.
+pub(crate) const CONFLATED: &str = "tidewire.conflated";
 /// The type of a cursor.
 pub(crate) const CURSOR: &str = "tidewire.cursor";
 
@@ -63,6 +65,12 @@ pub(crate) fn gap(gap: &Gap) -> Bytes {
     with_json(format!("event: {GAP}\nid: {resumed_from}\n"), &data)
 }
 
+/// Encodes that after `from`, and up to `to` at least, only each topic's newest event comes.
+pub(crate) fn conflated(from: ResumePoint, to: Cursor) -> Bytes {
+    let data = serde_json::json!({ "from": from.after.to_string(), "to": to.to_string() });
+    with_json(format!("event: {CONFLATED}\nid: {from}\n"), &data)
+}
+
 /// Encodes where the log has got to, for a client whose topics are quiet.
 pub(crate) fn cursor(cursor: Cursor) -> Bytes {
     format!("event: {CURSOR}\nid: {cursor}\ndata: {{}}\n\n").into()
@@ -77,7 +85,21 @@ pub(crate) fn probe(point: ResumePoint, connection: &str) -> Bytes {
 /// Encodes why the stream ends now, and when to come back; in a stream that has had no frame, to which
 /// point, since some libraries forget theirs where a stream has none.
 pub(crate) fn retry(reason: &str, retry_milliseconds: u64, point: Option<ResumePoint>) -> Bytes {
-    let mut head = format!("event: tidewire.retry\nretry: {retry_milliseconds}\n");
+    farewell("tidewire.retry", reason, retry_milliseconds, point)
+}
+
+/// Encodes that the stream ends now since its client has not acknowledged its probe.
+pub(crate) fn buffered(retry_milliseconds: u64) -> Bytes {
+    farewell("tidewire.buffered", "unacknowledged", retry_milliseconds, None)
+}
+
+fn farewell(
+    event_type: &str,
+    reason: &str,
+    retry_milliseconds: u64,
+    point: Option<ResumePoint>,
+) -> Bytes {
+    let mut head = format!("event: {event_type}\nretry: {retry_milliseconds}\n");
     if let Some(point) = point {
         head.push_str(&format!("id: {point}\n"));
     }
@@ -205,6 +227,12 @@ mod tests {
         );
         let at = Cursor::new(Epoch(1), Sequence(2));
         assert_eq!(cursor(at), "event: tidewire.cursor\nid: 00000001-2\ndata: {}\n\n");
+        let from = ResumePoint { after: at, in_snapshot: true };
+        assert_eq!(
+            conflated(from, Cursor::new(Epoch(1), Sequence(9))),
+            "event: tidewire.conflated\nid: 00000001-2~\n\
+             data: {\"from\":\"00000001-2\",\"to\":\"00000001-9\"}\n\n",
+        );
         assert_eq!(
             probe(at.into(), "07c1"),
             "event: tidewire.probe\nid: 00000001-2\ndata: {\"connection\":\"07c1\"}\n\n",
@@ -216,6 +244,10 @@ mod tests {
         assert_eq!(
             retry("full", 7, Some(at.into())),
             "event: tidewire.retry\nretry: 7\nid: 00000001-2\ndata: {\"reason\":\"full\"}\n\n",
+        );
+        assert_eq!(
+            buffered(1_500),
+            "event: tidewire.buffered\nretry: 1500\ndata: {\"reason\":\"unacknowledged\"}\n\n",
         );
     }
 

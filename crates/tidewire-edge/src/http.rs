@@ -5,18 +5,18 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{DefaultBodyLimit, RawQuery, Request, State},
+    extract::{DefaultBodyLimit, Path, RawQuery, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
 use crate::{
-    Edge, PollError, PollRequest, SubscribeRequest, Subscription,
+    Acknowledged, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
     client_address::Peer,
     event_stream::{Carrier, EventStream, Frames},
@@ -29,6 +29,8 @@ use crate::{
 };
 
 const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from");
+/// Seconds after which an acknowledgement may be tried again.
+const ACKNOWLEDGE_AGAIN: HeaderValue = HeaderValue::from_static("1");
 /// How long a browser may remember what a preflight allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 /// Bytes of an answer that are handed to the connection at once.
@@ -40,6 +42,7 @@ pub(crate) fn router(edge: &Edge) -> Router {
     let got = Router::new().route("/v1/events", get(subscribe)).route("/v1/poll", get(answer_poll));
     let posted = Router::new()
         .route("/v1/events:subscribe", post(subscribe_posted))
+        .route("/v1/ack/{connection}", post(acknowledge))
         .layer(DefaultBodyLimit::max(posted::BODY_BYTES_MAX));
     let page = if shared.config.page { crate::page::router() } else { Router::new() };
     Router::new()
@@ -127,6 +130,26 @@ async fn answer_poll(
         Err(refusal) => refusal,
     };
     Ok(refusal.answer(&shared, Form::STATUS, None, None))
+}
+
+async fn acknowledge(
+    State(shared): State<Arc<Shared>>,
+    connection: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Response> {
+    let connection = connection.map(|Path(connection)| connection).unwrap_or_default();
+    match shared.acknowledgements.take(&connection).await {
+        Acknowledged::Noted => Ok(StatusCode::NO_CONTENT),
+        Acknowledged::PassedOn => Ok(StatusCode::ACCEPTED),
+        Acknowledged::Unknown => {
+            let detail = "no connection of this name waits for an acknowledgement".into();
+            Err(Problem::new(StatusCode::NOT_FOUND, detail).into_response())
+        }
+        Acknowledged::NotPassedOn => {
+            let detail = "the edge that holds this connection cannot be told now";
+            let problem = Problem::for_now(StatusCode::SERVICE_UNAVAILABLE, detail);
+            Err(([(header::RETRY_AFTER, ACKNOWLEDGE_AGAIN)], problem).into_response())
+        }
+    }
 }
 
 /// A place for one more subscription, or why there is none.

@@ -4,6 +4,7 @@
 //! subscription is a position in it. See `docs/architecture.md` for how the parts meet.
 
 mod accept_rate;
+mod acknowledging;
 mod admission;
 mod body;
 mod by_topic;
@@ -11,6 +12,7 @@ mod client_address;
 mod complaints;
 mod config;
 mod connection;
+mod connection_name;
 mod drain;
 mod edge;
 mod envelope;
@@ -45,6 +47,7 @@ mod subscription;
 mod tls;
 mod window;
 
+pub use acknowledging::Acknowledged;
 pub use client_address::{Network, NotANetwork};
 pub use config::Config;
 pub use drain::DrainPlan;
@@ -53,6 +56,6 @@ pub use envelope::Envelope;
 pub use from::From;
 pub use gap::Gap;
 pub use poll::{PollAnswer, PollError, PollRequest};
-pub use request::{OnGap, SubscribeRequest};
+pub use request::{Conflate, OnGap, SubscribeRequest};
 pub use subscription::Subscription;
 pub use tls::{Tls, TlsError, TlsFiles};

@@ -35,7 +35,17 @@ pub fn describe() {
             "tidewire_edge_starts_total",
             "Subscriptions begun without a cursor, by what they began with",
         ),
+        (
+            "tidewire_edge_conflations_total",
+            "Times a subscription went over to the newest event of each topic, since it asked for that \
+             where it is behind",
+        ),
         ("tidewire_edge_probes_total", "Probes sent, which show clients what holds streams back"),
+        (
+            "tidewire_edge_acknowledgements_total",
+            "Acknowledgements of probes, by what came of them here: noted, or passed on to another edge; \
+             heard from another edge; of a connection that does not wait for one",
+        ),
         ("tidewire_edge_polls_total", "Polls, by how they ended"),
         (
             "tidewire_edge_polls_cut_short_total",
@@ -87,7 +97,11 @@ pub fn describe() {
 fn begin_at_zero() {
     let series: &[(&str, &str, &[&str])] = &[
         ("tidewire_edge_connections_opened_total", "resume", &["live", "resumed", "gap"]),
-        ("tidewire_edge_connections_closed_total", "reason", &["client", "age", "draining"]),
+        (
+            "tidewire_edge_connections_closed_total",
+            "reason",
+            &["client", "age", "draining", "buffered"],
+        ),
         (
             "tidewire_edge_connections_refused_total",
             "reason",
@@ -107,6 +121,11 @@ fn begin_at_zero() {
             "outcome",
             &["events", "empty", "gap", "unavailable", "stopping", "left"],
         ),
+        (
+            "tidewire_edge_acknowledgements_total",
+            "outcome",
+            &["noted", "passed_on", "heard", "unknown", "not_passed_on"],
+        ),
         ("tidewire_edge_replays_total", "because", &["began", "snapshot", "lagged"]),
         ("tidewire_edge_starts_total", "from", &["now", "earliest", "latest", "last", "since"]),
         ("tidewire_edge_tls_reloads_total", "outcome", &["done", "failed"]),
@@ -121,6 +140,7 @@ fn begin_at_zero() {
         "tidewire_edge_events_sent_total",
         "tidewire_edge_bytes_sent_total",
         "tidewire_edge_heartbeats_total",
+        "tidewire_edge_conflations_total",
         "tidewire_edge_probes_total",
         "tidewire_edge_pages_read_total",
         "tidewire_edge_pages_shared_total",
@@ -167,6 +187,8 @@ pub(crate) enum ClosedBecause {
     Age,
     /// The edge drains, or ends.
     Draining,
+    /// Its client has not acknowledged its probe: something seems to hold the stream back.
+    Buffered,
 }
 
 impl ClosedBecause {
@@ -176,6 +198,7 @@ impl ClosedBecause {
             Self::Client => "client",
             Self::Age => "age",
             Self::Draining => "draining",
+            Self::Buffered => "buffered",
         }
     }
 }
@@ -219,6 +242,10 @@ pub(crate) fn count_heartbeat() {
 
 pub(crate) fn count_probe() {
     counter!("tidewire_edge_probes_total").increment(1);
+}
+
+pub(crate) fn count_acknowledgement(outcome: &'static str) {
+    counter!("tidewire_edge_acknowledgements_total", "outcome" => outcome).increment(1);
 }
 
 /// How a poll ended.
@@ -296,6 +323,10 @@ pub(crate) fn count_last_search_ended_early() {
 
 pub(crate) fn count_replay(because: ReplayBecause) {
     counter!("tidewire_edge_replays_total", "because" => because.as_str()).increment(1);
+}
+
+pub(crate) fn count_conflation() {
+    counter!("tidewire_edge_conflations_total").increment(1);
 }
 
 pub(crate) fn count_page_read() {

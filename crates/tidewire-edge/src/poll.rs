@@ -55,6 +55,9 @@ pub struct PollAnswer {
     pub cursor: String,
     /// The events, each a CloudEvents JSON object.
     pub events: Vec<Bytes>,
+    /// Since where of each topic only the newest event comes, as the JSON object of the frame that says
+    /// so.
+    pub conflated: Option<Bytes>,
     /// What cannot be had before them, as the JSON object of a gap's frame.
     pub gap: Option<Bytes>,
 }
@@ -83,7 +86,10 @@ impl PollRequest {
         for (name, value) in request::pairs(query) {
             match name.as_str() {
                 "cursor" => cursor = request::cursor(&request::decode(value)?).or(cursor),
-                "timeout" => timeout = parse_timeout(&request::decode(value)?)?,
+                "timeout" => {
+                    timeout =
+                        request::seconds("timeout", &request::decode(value)?, TIMEOUT_SECONDS)?;
+                }
                 _ => {}
             }
         }
@@ -91,17 +97,6 @@ impl PollRequest {
             subscribe.last_event_id = cursor.or(subscribe.last_event_id);
         }
         Ok(Self { subscribe, timeout })
-    }
-}
-
-fn parse_timeout(value: &str) -> Result<Duration, Invalid> {
-    match value.parse() {
-        Ok(seconds) if TIMEOUT_SECONDS.contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        _ => {
-            let (least, most) = TIMEOUT_SECONDS.into_inner();
-            let reason = format!("is not a whole number of seconds from {least} to {most}");
-            Err(Invalid::new("timeout", reason))
-        }
     }
 }
 
@@ -150,6 +145,7 @@ async fn gather(
         control: true,
         heartbeat: Some(NO_HEARTBEAT),
         probe: false,
+        ack: None,
         ..request.subscribe
     };
     let mut gathered = Gathered::new(Arc::clone(&shared.answers));
@@ -189,6 +185,7 @@ struct Gathered {
     events: Vec<Bytes>,
     bytes: usize,
     gap: Option<Bytes>,
+    conflated: Option<Bytes>,
     /// Since when there is something.
     first_at: Option<Instant>,
     /// The id of the last frame taken.
@@ -205,6 +202,7 @@ impl Gathered {
             events: Vec::new(),
             bytes: 0,
             gap: None,
+            conflated: None,
             first_at: None,
             id: String::new(),
             is_full: false,
@@ -215,9 +213,14 @@ impl Gathered {
         for Written { event_type, id, data } in frame::written(frames) {
             match event_type {
                 frame::HELLO | frame::CURSOR => {}
-                // A gap stands before all events of an answer.
-                frame::GAP if self.first_at.is_none() => self.gap = Some(data),
-                frame::GAP => self.is_full = true,
+                // A gap stands before all else of an answer, and word of a conflation before events.
+                frame::GAP if self.first_at.is_none() && self.conflated.is_none() => {
+                    self.gap = Some(data);
+                }
+                frame::CONFLATED if self.events.is_empty() && self.conflated.is_none() => {
+                    self.conflated = Some(data);
+                }
+                frame::GAP | frame::CONFLATED => self.is_full = true,
                 _ if self.has_room_for(&data) => {
                     self.bytes += data.len();
                     self.events.push(data);
@@ -255,7 +258,8 @@ impl Gathered {
     /// The answer, where the subscription has got to `reached`.
     fn answer(self, reached: String) -> (PollAnswer, Share) {
         let cursor = if self.is_full { self.id } else { reached };
-        (PollAnswer { cursor, events: self.events, gap: self.gap }, self.share)
+        let Self { events, conflated, gap, share, .. } = self;
+        (PollAnswer { cursor, events, conflated, gap }, share)
     }
 }
 
@@ -266,9 +270,11 @@ impl PollAnswer {
         let mut json = format!("{{\"cursor\":\"{}\",\"events\":[", self.cursor).into_bytes();
         json.extend(self.events.join(&b","[..]));
         json.push(b']');
-        if let Some(gap) = &self.gap {
-            json.extend_from_slice(b",\"gap\":");
-            json.extend_from_slice(gap);
+        for (name, object) in [("gap", &self.gap), ("conflated", &self.conflated)] {
+            if let Some(object) = object {
+                json.extend(format!(",\"{name}\":").bytes());
+                json.extend_from_slice(object);
+            }
         }
         json.push(b'}');
         json

@@ -4,30 +4,12 @@
 //! A head, or a first frame, that comes in time proves nothing: what follows at once pushes it
 //! through buffers in which a single event later stays.
 
-use std::{fmt, time::Duration};
-
-use rand::RngExt as _;
+use std::time::Duration;
 
 /// The silence before a probe. Until it has been sent, a stream is never silent for longer.
 const SILENCE_BEFORE: Duration = Duration::from_secs(1);
 /// For so long no heartbeat follows a probe. An event is not held back: it ends the silence.
 const SILENCE_BEHIND: Duration = Duration::from_secs(3);
-
-/// The name of one connection, too long to be guessed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ConnectionName(u128);
-
-impl ConnectionName {
-    pub(crate) fn draw() -> Self {
-        Self(rand::rng().random::<u128>() >> 48)
-    }
-}
-
-impl fmt::Display for ConnectionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:020x}", self.0)
-    }
-}
 
 /// How far a stream's probe has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

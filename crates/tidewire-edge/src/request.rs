@@ -10,6 +10,9 @@ use crate::{Envelope, From};
 
 /// Seconds of silence that a subscriber may ask for between heartbeats.
 const HEARTBEAT_SECONDS: RangeInclusive<u64> = 2..=30;
+/// Seconds within which a subscriber may promise to acknowledge its probe: less is too short for slow
+/// networks, and more would leave its page dead for longer than a poll takes.
+const ACK_SECONDS: RangeInclusive<u64> = 2..=30;
 /// Bytes of a cursor's spelling that are kept to be repeated in a gap; longer ones are cut.
 const REQUESTED_BYTES_MAX: usize = 64;
 
@@ -34,6 +37,11 @@ pub struct SubscribeRequest {
     pub heartbeat: Option<Duration>,
     /// Whether a probe is wanted, which shows what holds the stream back.
     pub probe: bool,
+    /// Within how long the client will acknowledge the probe, which is sent then in any case; `None`
+    /// where it does not.
+    pub ack: Option<Duration>,
+    /// What comes in place of everything where more than memory holds has been missed.
+    pub conflate: Conflate,
 }
 
 /// Where a subscription goes on after a gap.
@@ -44,6 +52,16 @@ pub enum OnGap {
     Earliest,
     /// With what comes.
     Now,
+}
+
+/// What a subscription gets that has fallen behind what memory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conflate {
+    /// Every event.
+    #[default]
+    None,
+    /// The newest event of every topic, and word of it before.
+    Topic,
 }
 
 impl SubscribeRequest {
@@ -58,6 +76,8 @@ impl SubscribeRequest {
             control: true,
             heartbeat: None,
             probe: false,
+            ack: None,
+            conflate: Conflate::default(),
         }
     }
 
@@ -114,8 +134,15 @@ impl SubscribeRequest {
                 self.envelope = choice("envelope", &value()?, choices)?;
             }
             "control" => self.control = choice("control", &value()?, [("1", true), ("0", false)])?,
-            "heartbeat" => self.heartbeat = Some(heartbeat(&value()?)?),
+            "heartbeat" => {
+                self.heartbeat = Some(seconds("heartbeat", &value()?, HEARTBEAT_SECONDS)?);
+            }
+            "conflate" => {
+                let choices = [("none", Conflate::None), ("topic", Conflate::Topic)];
+                self.conflate = choice("conflate", &value()?, choices)?;
+            }
             "probe" => self.probe = choice("probe", &value()?, [("1", true), ("0", false)])?,
+            "ack" => self.ack = Some(seconds("ack", &value()?, ACK_SECONDS)?),
             _ => {}
         }
         Ok(())
@@ -144,13 +171,18 @@ fn filter(value: &str) -> Result<TopicFilter, Invalid> {
     TopicFilter::parse(value).map_err(|refusal| Invalid::new("topic", refusal.reason))
 }
 
-fn heartbeat(value: &str) -> Result<Duration, Invalid> {
+/// Reads a number of seconds.
+pub(crate) fn seconds(
+    name: &'static str,
+    value: &str,
+    range: RangeInclusive<u64>,
+) -> Result<Duration, Invalid> {
     match value.parse() {
-        Ok(seconds) if HEARTBEAT_SECONDS.contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        Ok(seconds) if range.contains(&seconds) => Ok(Duration::from_secs(seconds)),
         _ => {
-            let (least, most) = HEARTBEAT_SECONDS.into_inner();
+            let (least, most) = range.into_inner();
             let reason = format!("is not a whole number of seconds from {least} to {most}");
-            Err(Invalid::new("heartbeat", reason))
+            Err(Invalid::new(name, reason))
         }
     }
 }
@@ -208,7 +240,7 @@ mod tests {
     fn reads_every_parameter() {
         let request = parse(
             "topic=a.%3E&topic=b&from=earliest&on_gap=now&envelope=cloudevents&control=0\
-             &heartbeat=2&probe=1&_=123&utm=%FF&%FF=1",
+             &heartbeat=2&probe=1&ack=5&conflate=topic&_=123&utm=%FF&%FF=1",
         )
         .unwrap();
         assert_eq!(request.interest.filters().len(), 2);
@@ -219,6 +251,8 @@ mod tests {
         assert!(!request.control);
         assert_eq!(request.heartbeat, Some(Duration::from_secs(2)));
         assert!(request.probe);
+        assert_eq!(request.ack, Some(Duration::from_secs(5)));
+        assert_eq!(request.conflate, Conflate::Topic);
     }
 
     #[test]
@@ -262,6 +296,9 @@ mod tests {
             ("topic=a&envelope=xml", "envelope: is neither `none` nor `cloudevents`"),
             ("topic=a&control=yes", "control: is neither `1` nor `0`"),
             ("topic=a&probe=yes", "probe: is neither `1` nor `0`"),
+            ("topic=a&ack=1", "ack: is not a whole number of seconds from 2 to 30"),
+            ("topic=a&ack=31", "ack: is not a whole number of seconds from 2 to 30"),
+            ("topic=a&conflate=1", "conflate: is neither `none` nor `topic`"),
             ("topic=a&heartbeat=1", "heartbeat: is not a whole number of seconds from 2 to 30"),
             ("topic=a&heartbeat=x", "heartbeat: is not a whole number of seconds from 2 to 30"),
             (&many, "topic: is given more than 100 times"),

@@ -58,15 +58,16 @@ impl Subscription {
         self.begin_replay(ReplayBecause::Lagged);
     }
 
-    /// When to look whether it is [due](Self::break_silence).
+    /// When to look whether its [silence is to be broken](Self::break_silence).
     pub(crate) fn due(&self) -> Instant {
-        self.stay.until_or(self.quiet_until)
+        let until = self.stay.until_or(self.quiet_until);
+        self.owed.as_ref().map_or(until, |owed| owed.due_or(until))
     }
 
     /// What it hands out into a silence, if that has been long enough. Who `is_stalled` has still to
     /// take what it was handed before, and gets nothing on top of it.
     pub(crate) fn break_silence(&mut self, now: Instant, is_stalled: bool) -> Due {
-        if self.stay.over().is_some() {
+        if self.over().is_some() {
             return Due::Over;
         }
         if now < self.due() {
@@ -82,7 +83,7 @@ impl Subscription {
                 self.count_bytes(bytes.len());
                 Due::Bytes(bytes)
             }
-            None => Due::Over,
+            None => Due::Later,
         }
     }
 

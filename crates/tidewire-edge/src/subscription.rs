@@ -17,7 +17,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Config, SubscribeRequest,
+    acknowledging::{Acknowledgements, Owed},
     admission::Admission,
+    connection_name::ConnectionName,
     drain::{Drain, Stay},
     fanout::{Attached, Fanout, Live},
     feed::{Batch, Behind, FeedKey},
@@ -25,10 +27,10 @@ use crate::{
     frame::{self, Hello},
     gap::Gap,
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
-    probe::{ConnectionName, Probe},
+    probe::Probe,
     reading::{Found, find},
     replays::{Replays, Wanted},
-    request::OnGap,
+    request::{Conflate, OnGap},
     resting::Next,
     returns::{Returns, milliseconds, sometime, soon},
     start::{self, Place, Start},
@@ -54,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) returns: Returns,
+    pub(crate) acknowledgements: Arc<Acknowledgements>,
     /// Bytes that answers to polls may hold.
     pub(crate) answers: Arc<Semaphore>,
 }
@@ -82,6 +85,7 @@ pub struct Subscription {
     audience: Audience,
     key: FeedKey,
     on_gap: OnGap,
+    conflate: Conflate,
     control: bool,
     heartbeat_interval: Duration,
     /// Everything wanted up to here has been handed out.
@@ -96,6 +100,9 @@ pub struct Subscription {
     opening: Option<Bytes>,
     name: ConnectionName,
     probe: Probe,
+    /// Within how long the probe is to be acknowledged, and that it is.
+    ack: Option<Duration>,
+    pub(crate) owed: Option<Owed>,
     /// When a heartbeat is due, or the probe.
     pub(crate) quiet_until: Instant,
     /// The last point that the client got, and when.
@@ -135,11 +142,13 @@ impl Subscription {
             }
             Audience::Poll => (Stay::until_ending(&shared.drain), None),
         };
+        let name = shared.acknowledgements.name();
         let mut subscription = Self {
             shared,
             audience,
             key: FeedKey { interest: request.interest, envelope: request.envelope },
             on_gap: request.on_gap,
+            conflate: request.conflate,
             control: request.control,
             heartbeat_interval,
             cursor,
@@ -148,8 +157,10 @@ impl Subscription {
             reading: None,
             is_replaying: false,
             opening: None,
-            name: ConnectionName::draw(),
-            probe: Probe::wanted(request.probe),
+            name,
+            probe: Probe::wanted(request.probe || request.ack.is_some()),
+            ack: request.ack,
+            owed: None,
             quiet_until: now,
             told: (start.place().point(), now),
             stay,
@@ -193,7 +204,7 @@ impl Subscription {
     /// events where it `rests`, or the hub ends the stream here; says why.
     async fn advance_or_end(&mut self, rests: bool) -> Result<Option<Bytes>, ClosedBecause> {
         loop {
-            if let Some(because) = self.stay.over() {
+            if let Some(because) = self.over() {
                 return Err(because);
             }
             if rests && self.live.is_some() {
@@ -207,10 +218,24 @@ impl Subscription {
         }
     }
 
+    /// Why the hub ends the stream here, if it does.
+    pub(crate) fn over(&self) -> Option<ClosedBecause> {
+        self.stay.over().or_else(|| {
+            let is_overdue = self.owed.as_ref().is_some_and(Owed::is_overdue);
+            is_overdue.then_some(ClosedBecause::Buffered)
+        })
+    }
+
+    /// Whether it has ended since something seems to hold it back. Then it ends in good order,
+    /// whatever its client survives: what holds it may throw away all of an answer that breaks off.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.closed_because == ClosedBecause::Buffered
+    }
+
     /// One turn of the loop: join, or read a page. Dropping the future before it is done loses
     /// nothing.
     pub(crate) async fn step(&mut self) -> Option<Bytes> {
-        let until = self.stay.until_or(self.quiet_until);
+        let until = self.due();
         if let Some(live) = &mut self.live {
             tokio::select! {
                 biased;
@@ -291,7 +316,12 @@ impl Subscription {
             is_snapshot: self.snapshot_until.is_some(),
         };
         let shared = Arc::clone(&self.shared);
-        AbortOnDropHandle::new(tokio::spawn(find(shared, wanted, self.snapshot_until)))
+        AbortOnDropHandle::new(tokio::spawn(find(
+            shared,
+            wanted,
+            self.snapshot_until,
+            self.conflate,
+        )))
     }
 
     fn take_found(&mut self, found: Found) -> Option<Bytes> {
@@ -306,6 +336,13 @@ impl Subscription {
                     self.hand_out(frames, page.next)
                 }
             },
+            Found::Conflated(until) => {
+                metrics::count_conflation();
+                self.snapshot_until = Some(until);
+                let from = ResumePoint { after: self.cursor, in_snapshot: true };
+                self.tell(from);
+                Some(frame::conflated(from, until))
+            }
             Found::Gone(reason, bounds) => {
                 // The client's own cursor: it has not heard of pages that held nothing for it.
                 let requested = self.told.0.to_string();
@@ -413,14 +450,17 @@ impl Subscription {
     }
 
     /// What breaks a silence: a heartbeat, or in its place the cursor of a log that has moved on
-    /// without this client, or the probe; nothing where the stay is over.
+    /// without this client, or the probe; nothing where the stream is over, or the silence goes on
+    /// since the probe has been acknowledged meanwhile.
     pub(crate) fn keep_alive(&mut self) -> Option<Bytes> {
-        if self.stay.over().is_some() {
+        if self.over().is_some() || Instant::now() < self.quiet_until {
             return None;
         }
         // While a page is read, more comes behind: a probe would be pushed on by that.
         if self.live.is_some() && self.probe.begin() {
             metrics::count_probe();
+            let expect = |within| self.shared.acknowledgements.expect(self.name, within);
+            self.owed = self.ack.map(expect);
             let point = self.catch_up();
             self.tell(point);
             return Some(frame::probe(point, &self.name.to_string()));
@@ -447,16 +487,20 @@ impl Subscription {
     /// often, a quiet client would keep the one that it came with until that has expired.
     fn farewell(&mut self, because: ClosedBecause) -> Option<Bytes> {
         self.closed_because = because;
-        if !self.control {
-            return None;
-        }
         let config = &self.shared.config;
-        let delay = match because {
-            ClosedBecause::Draining => self.shared.returns.appoint(soon(config)),
+        let reason = because.as_str();
+        let farewell = match because {
+            // It is part of what was asked for.
+            ClosedBecause::Buffered => frame::buffered(milliseconds(sometime(config))),
+            _ if !self.control => return None,
+            ClosedBecause::Draining => {
+                frame::retry(reason, self.shared.returns.appoint(soon(config)), None)
+            }
             // Ages differ, so those who come back are spread already.
-            ClosedBecause::Age | ClosedBecause::Client => milliseconds(sometime(config)),
+            ClosedBecause::Age | ClosedBecause::Client => {
+                frame::retry(reason, milliseconds(sometime(config)), None)
+            }
         };
-        let farewell = frame::retry(because.as_str(), delay, None);
         Some(match self.move_on() {
             None => farewell,
             Some(cursor) => [cursor, farewell].concat().into(),

@@ -21,6 +21,7 @@ mod publisher;
 mod pull;
 mod reading;
 mod regions;
+mod relay;
 mod shared;
 mod stored;
 mod stream;

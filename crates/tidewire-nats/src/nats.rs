@@ -36,7 +36,7 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 /// Dropping it without [`close`](Nats::close) ends it a little later, without anybody waiting.
 pub struct Nats {
     config: Config,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     health: Arc<Health>,
     /// Where this process publishes.
     publisher: Option<Publisher>,

@@ -3,7 +3,7 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use tidewire_core::Backbone;
+use tidewire_core::{Backbone, Relay};
 use tidewire_log::Log;
 use tidewire_nats::{Nats, StreamSettings};
 use tokio::time::timeout;
@@ -52,6 +52,14 @@ impl OpenBackbone {
         match self {
             Self::Embedded(log) => Arc::clone(log) as _,
             Self::Nats(nats) => Arc::clone(nats) as _,
+        }
+    }
+
+    /// The way to the other edges on it, where there may be any.
+    pub(crate) fn relay(&self) -> Option<Arc<dyn Relay>> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Nats(nats) => Some(Arc::clone(nats) as _),
         }
     }
 

@@ -41,10 +41,13 @@ impl Role for EdgeArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, backbone, all_ends, open_files_max, .. } = given;
+        let Given { http, backbone, relay, all_ends, open_files_max, .. } = given;
         let config = self.subscribing.config(open_files_max)?;
         let config = Config { name: process::instance(), ..config };
         let edge = Edge::start(config, backbone, all_ends);
+        if let Some(relay) = relay {
+            edge.join(relay);
+        }
         let routes = edge.router();
         let mut running = Running::default();
         running.edge(edge, http, routes);

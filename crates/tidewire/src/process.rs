@@ -138,6 +138,7 @@ impl<R: Role> Life<'_, R> {
             http,
             grpc,
             backbone: open.backbone(),
+            relay: open.relay(),
             publishing_ends: publishing_ends.clone(),
             all_ends: all_ends.clone(),
             open_files_max: self.open_files_max,

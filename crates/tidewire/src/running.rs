@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use tidewire_core::Backbone;
+use tidewire_core::{Backbone, Relay};
 use tidewire_edge::Edge;
 use tidewire_ingest::Ingest;
 use tokio::net::TcpListener;
@@ -17,6 +17,8 @@ pub(crate) struct Given {
     /// There where the role has an address for it.
     pub(crate) grpc: Option<TcpListener>,
     pub(crate) backbone: Arc<dyn Backbone>,
+    /// The way to other edges, where the log is one that others stand on too.
+    pub(crate) relay: Option<Arc<dyn Relay>>,
     /// Ends what publishes: what is in flight is finished, and nothing more is taken.
     pub(crate) publishing_ends: CancellationToken,
     /// Ends everything else that is served, in good order.

@@ -43,7 +43,7 @@ impl Role for StandaloneArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, grpc, backbone, publishing_ends, all_ends, open_files_max } = given;
+        let Given { http, grpc, backbone, publishing_ends, all_ends, open_files_max, .. } = given;
         let ingest = Ingest::new(self.publishing.config(), backbone.clone(), publishing_ends);
         let edge = Edge::start(self.subscribing.config(open_files_max)?, backbone, all_ends);
         let routes = edge.router().merge(ingest.http_router());

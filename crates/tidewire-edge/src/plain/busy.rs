@@ -114,7 +114,7 @@ async fn deliver(
             }
             Next::Rest => Some(Course::Rests),
             Next::End => {
-                if stream.end == End::Eof {
+                if stream.end == End::Eof || stream.subscription.is_held_back() {
                     unsent.extend_from_slice(chunk::LAST);
                 }
                 Some(Course::Over)

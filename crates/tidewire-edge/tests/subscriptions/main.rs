@@ -1,7 +1,9 @@
 //! The subscription loop against a model of the log, in simulated time.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 
+mod acknowledging;
 mod at_rest;
+mod conflating;
 mod leaving;
 mod model;
 mod polling;

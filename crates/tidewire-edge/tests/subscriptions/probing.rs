@@ -39,7 +39,7 @@ async fn a_probe_comes_after_a_second_of_silence_and_nothing_behind_it_for_three
         let head = story.log.lock().head();
         assert!(probe.starts_with(&format!("{PROBE}id: {head}\n")), "{probe}");
         let (_, connection) = probe.split_once("\"connection\":\"").unwrap();
-        assert!(!control || hello.contains(&connection[..20]), "{hello} {probe}");
+        assert!(!control || hello.contains(&connection[..24]), "{hello} {probe}");
         let (said, after) = next(&mut reader).await;
         assert_eq!(said, ":\n");
         assert!(after >= 3_000 && (heartbeat.is_none() || is_about(after, 3_000)), "{after} ms");

@@ -1,6 +1,6 @@
 //! The subscription loop under random schedules: publishing, a tail that lags and breaks, small
-//! windows, slow readers, disconnects, expiry, other epochs, every starting point, streams and polls in
-//! turn, ages, drains to a younger edge; in simulated time, by seed.
+//! windows, slow readers, conflated or not, probes acknowledged or not, disconnects, expiry, other epochs, every starting point,
+//! streams and polls in turn, ages, drains to a younger edge; in simulated time, by seed.
 //!
 //! A checker that knows the whole log follows every subscriber: each frame must be the next wanted
 //! event after what it has seen, or a gap that is true.
@@ -13,7 +13,8 @@ use tidewire_core::{
     Backbone, Cursor, Epoch, Event, Interest, ResumePoint, Sequence, TopicFilter, UnixMillis,
 };
 use tidewire_edge::{
-    Config, Edge, From, OnGap, PollAnswer, PollRequest, SubscribeRequest, Subscription,
+    Acknowledged, Config, Conflate, Edge, From, OnGap, PollAnswer, PollRequest, SubscribeRequest,
+    Subscription,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -49,13 +50,29 @@ fn every_schedule_delivers_each_wanted_event_once_in_order_or_a_true_gap() {
         total.add(&tally);
     }
     println!("{SEEDS} schedules: {total:?}");
-    let Tally { delivered, gaps, passed_over, cut_snapshots, polled, aged, drained, probed } =
-        total;
+    let Tally {
+        delivered,
+        gaps,
+        passed_over,
+        cut_snapshots,
+        conflated,
+        cut_conflations,
+        polled,
+        aged,
+        drained,
+        probed,
+        acknowledged,
+        held_back,
+    } = total;
     let are_many = delivered > SEEDS * 50
         && [passed_over, aged, drained].iter().all(|count| *count > SEEDS)
         && polled > SEEDS * 10;
-    let are_some = [gaps, cut_snapshots, probed].iter().all(|count| *count > SEEDS / 10);
-    assert!(are_many && are_some, "the schedules do what they are for");
+    let are_some = [gaps, cut_snapshots, conflated, cut_conflations, probed]
+        .iter()
+        .all(|count| *count > SEEDS / 10);
+    // They take a silence, and then a wait.
+    let are_a_few = [acknowledged, held_back].iter().all(|count| *count > SEEDS / 100);
+    assert!(are_many && are_some && are_a_few, "the schedules do what they are for");
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +83,10 @@ struct Tally {
     passed_over: u64,
     /// Times a client was cut off within a snapshot, and came back.
     cut_snapshots: u64,
+    /// Times only each topic's newest event was announced.
+    conflated: u64,
+    /// Times a client was cut off behind such an announcement, and came back.
+    cut_conflations: u64,
     /// Events that came in answer to polls.
     polled: u64,
     /// Streams that the edge ended, since they had reached their age.
@@ -74,6 +95,10 @@ struct Tally {
     drained: u64,
     /// Probes that came.
     probed: u64,
+    /// Probes that were acknowledged where they were waited for.
+    acknowledged: u64,
+    /// Streams that ended since they were not.
+    held_back: u64,
 }
 
 impl Tally {
@@ -82,10 +107,14 @@ impl Tally {
         self.gaps += other.gaps;
         self.passed_over += other.passed_over;
         self.cut_snapshots += other.cut_snapshots;
+        self.conflated += other.conflated;
+        self.cut_conflations += other.cut_conflations;
         self.polled += other.polled;
         self.aged += other.aged;
         self.drained += other.drained;
         self.probed += other.probed;
+        self.acknowledged += other.acknowledged;
+        self.held_back += other.held_back;
     }
 }
 
@@ -187,6 +216,8 @@ struct Reader {
     position: Option<Cursor>,
     /// Whether up to there only each topic's last event was asked for.
     in_snapshot: bool,
+    /// Whether that was not asked for at the beginning, but came since it had fallen behind.
+    is_conflated: bool,
     drains_by_polls: bool,
     /// The last point of the last snapshot.
     snapshot_over_at: Option<Cursor>,
@@ -196,6 +227,9 @@ struct Reader {
     is_sent_away: bool,
     /// Whether this connection was probed.
     is_probed: bool,
+    /// This connection's name, where its probe is to be acknowledged.
+    owes: Option<String>,
+    is_acknowledged: bool,
     tally: Tally,
 }
 
@@ -215,16 +249,25 @@ impl Reader {
         request.control = random.random_range(0..4) > 0;
         request.on_gap = if random.random() { OnGap::Now } else { OnGap::Earliest };
         request.probe = random.random_range(0..3) == 0;
+        if random.random() {
+            request.ack = Some(Duration::from_secs(random.random_range(2..6)));
+        }
+        if random.random_range(0..3) == 0 {
+            request.conflate = Conflate::Topic;
+        }
         Self {
             request,
             subscription: None,
             position: None,
             in_snapshot: false,
+            is_conflated: false,
             drains_by_polls: random.random_range(0..4) == 0,
             snapshot_over_at: None,
             head_then: Cursor::new(Epoch(0), Sequence::ZERO),
             is_sent_away: false,
             is_probed: false,
+            owes: None,
+            is_acknowledged: false,
             tally: Tally::default(),
         }
     }
@@ -236,6 +279,14 @@ impl Reader {
                 0 => self.poll(edge, log, random.random_range(0..5) > 0).await,
                 _ => self.connect(edge, log).await,
             };
+        }
+        if random.random_range(0..4) == 0
+            && let Some(connection) = &self.owes
+            && edge.acknowledge(connection).await == Acknowledged::Noted
+        {
+            self.is_acknowledged = true;
+            self.tally.acknowledged += 1;
+            self.owes = None;
         }
         match random.random_range(0..10) {
             0 => self.subscription = None,
@@ -267,8 +318,10 @@ impl Reader {
         self.request.last_event_id = self.point().map(|point| point.to_string());
         self.head_then = log.lock().head();
         self.subscription = edge.subscribe(self.request.clone()).await.ok();
-        (self.is_sent_away, self.is_probed) = (false, false);
+        (self.is_sent_away, self.is_probed, self.is_acknowledged) = (false, false, false);
+        self.owes = None;
         self.tally.cut_snapshots += u64::from(self.in_snapshot);
+        self.tally.cut_conflations += u64::from(self.in_snapshot && self.is_conflated);
     }
 
     /// Whether nothing is to come for a client whose cursor moves with events only.
@@ -342,6 +395,12 @@ impl Reader {
         }
         let field =
             |name: &str| frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        if field("event") == Some("tidewire.buffered") {
+            self.is_sent_away = true;
+            assert!(self.is_probed && self.request.ack.is_some() && !self.is_acknowledged);
+            self.tally.held_back += 1;
+            return;
+        }
         if field("event") == Some("tidewire.retry") {
             self.is_sent_away = true;
             let is_age = frame.contains("\"age\"");
@@ -368,9 +427,17 @@ impl Reader {
                 assert!(!id.in_snapshot, "a snapshot does not go on after a gap");
                 self.check_gap(frame, id.after, &log);
             }
+            Some("tidewire.conflated") => {
+                assert!(id.in_snapshot, "whoever is cut off here goes on with it");
+                self.check_conflated(field("data").unwrap(), id.after, &log);
+            }
             Some("tidewire.probe") => {
-                assert!(self.request.probe && !self.is_probed, "one is sent to who asked for it");
+                let is_wanted = self.request.probe || self.request.ack.is_some();
+                assert!(is_wanted && !self.is_probed, "one is sent to who asked for it");
                 self.is_probed = true;
+                let data: Value = serde_json::from_str(field("data").unwrap()).unwrap();
+                let connection = data["connection"].as_str().map(str::to_owned);
+                self.owes = connection.filter(|_| self.request.ack.is_some());
                 self.tally.probed += 1;
                 assert!(!id.in_snapshot, "more comes behind");
                 match self.position {
@@ -393,7 +460,7 @@ impl Reader {
         }
     }
 
-    /// An answer is a gap, if there is one, then events, and then how far the log has got.
+    /// An answer is a gap, if there is one, then word of a conflation, then events, and then how far the log has got.
     fn check_answer(&mut self, answer: &PollAnswer, log: &State) {
         let reached: ResumePoint = answer.cursor.parse().unwrap();
         if let Some(gap) = &answer.gap {
@@ -401,6 +468,12 @@ impl Reader {
             let parsed: Value = serde_json::from_str(gap).unwrap();
             let resumed_from = parsed["resumed_from"].as_str().unwrap().parse().unwrap();
             self.check_gap(gap, resumed_from, log);
+        }
+        if let Some(conflated) = &answer.conflated {
+            let conflated = std::str::from_utf8(conflated).unwrap();
+            let parsed: Value = serde_json::from_str(conflated).unwrap();
+            let from = parsed["from"].as_str().unwrap().parse().unwrap();
+            self.check_conflated(conflated, from, log);
         }
         for event in &answer.events {
             let event: Value = serde_json::from_slice(event).unwrap();
@@ -471,6 +544,25 @@ impl Reader {
             self.snapshot_over_at = Some(id);
         }
         (self.position, self.in_snapshot) = (Some(id), in_snapshot);
+    }
+
+    /// From here on each topic's newest event comes in place of all, which are some.
+    fn check_conflated(&mut self, data: &str, from: Cursor, log: &State) {
+        assert_eq!(self.request.conflate, Conflate::Topic, "it is for those who asked for it");
+        assert!(!self.in_snapshot, "it is said once");
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(data["from"], from.to_string());
+        let to: Cursor = data["to"].as_str().unwrap().parse().unwrap();
+        match self.position {
+            Some(position) if position != from => self.check_step(from.into(), log, None),
+            _ => self.position = Some(from),
+        }
+        let behind = &log.truth[&from.epoch][usize::try_from(from.sequence.0).unwrap()..];
+        let missed = behind.iter().filter(|event| event.cursor <= to);
+        let missed = missed.filter(|event| self.request.interest.wants(&event.event.topic));
+        assert!(missed.count() > 0, "nothing wanted lies between {from} and {to}");
+        (self.in_snapshot, self.is_conflated, self.head_then) = (true, true, to);
+        self.tally.conflated += 1;
     }
 
     fn check_gap(&mut self, frame: &str, id: Cursor, log: &State) {

@@ -11,6 +11,7 @@ mod permissions;
 mod policy;
 mod publishing;
 mod raw;
+mod relay;
 mod restoring;
 mod steps;
 mod subjects;

@@ -1,8 +1,9 @@
 //! The permissions that the documents name: they are enough, none of them is too much, and they
 //! keep each part from what is not its own.
 
-use futures_util::future::join_all;
-use tidewire_core::{Backbone as _, Cursor};
+use futures_util::{StreamExt as _, future::join_all};
+
+use tidewire_core::{Backbone as _, Cursor, EdgeNumber, Relay as _};
 use tidewire_nats::{Access, Config, Login, Nats, StreamPolicy, StreamSettings};
 use tidewire_testbed::{NatsCluster, NatsOptions};
 use tokio::time::sleep;
@@ -60,7 +61,8 @@ async fn as_ingest(servers: &NatsCluster, user: &str, policy: StreamPolicy, even
     nats
 }
 
-/// Everything that an edge does: the tail, pages near and far, snapshots, the cursor of a moment.
+/// Everything that an edge does: the tail, pages near and far, snapshots, the cursor of a moment, and
+/// words to other edges.
 async fn as_edge(servers: &NatsCluster) {
     let nats = Nats::start(of(servers, "edge", None)).await.unwrap();
     until_usable(&nats).await;
@@ -78,6 +80,10 @@ async fn as_edge(servers: &NatsCluster) {
     assert_eq!(nats.latest(&often, first, ALL).await.unwrap().events.len(), 1);
     let moment = nats.cursor_at(tidewire_core::UnixMillis(0)).await.unwrap();
     assert_eq!(moment, first);
+    let edge = EdgeNumber(7);
+    let mut heard = nats.listen(edge).await.unwrap();
+    nats.say(edge, "word".into()).await.unwrap();
+    assert_eq!(heard.next().await.unwrap(), "word");
     nats.close().await;
 }
 
@@ -156,7 +162,7 @@ async fn each_permission_is_needed() {
     let users = ["ingest", "ingest-require", "edge"];
     let cases = users.iter().flat_map(|user| lines_of(user).into_iter().map(|n| (*user, n)));
     let cases: Vec<_> = cases.collect();
-    assert_eq!(cases.len(), 4 + 3 + 6);
+    assert_eq!(cases.len(), 4 + 3 + 8);
     join_all(cases.into_iter().map(|(user, line)| is_needed(user, line))).await;
 }
 
@@ -194,8 +200,9 @@ async fn a_password_of_a_part_opens_nothing_that_is_not_its_own() {
         "$JS.API.CONSUMER.CREATE.TIDEWIRE.x",
         "$JS.API.CONSUMER.MSG.NEXT.TIDEWIRE.x",
         "$JS.API.STREAM.MSG.GET.TIDEWIRE",
+        "twedge.TIDEWIRE.00000007",
     ];
-    let edge_not = ["tw.TIDEWIRE.often", "$JS.API.STREAM.CREATE.TIDEWIRE"];
+    let edge_not = ["tw.TIDEWIRE.often", "twedge.OTHER.00000007", "$JS.API.STREAM.CREATE.TIDEWIRE"];
     for (user, others) in
         [("ingest", &ingest_not[..]), ("ingest-require", &ingest_not[..]), ("edge", &edge_not[..])]
     {
@@ -204,7 +211,7 @@ async fn a_password_of_a_part_opens_nothing_that_is_not_its_own() {
             client.publish(*subject, "{}".into()).await.unwrap();
             until_refused(&servers, user, "Publish", subject).await;
         }
-        for subject in ["tw.TIDEWIRE.>", ">", "_INBOX.>", "$JS.API.>"] {
+        for subject in ["tw.TIDEWIRE.>", ">", "_INBOX.>", "$JS.API.>", "twedge.>"] {
             // The client leaves it to the server to refuse.
             let _refused = client.subscribe(subject).await.unwrap();
             until_refused(&servers, user, "Subscription", subject).await;

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 #![expect(clippy::print_stdout, reason = "a story tells its figures")]
 
+mod acknowledging;
 mod bad_subscriptions;
 mod certificate;
 mod clients;
 mod commands;
+mod conflating;
 mod crash;
 mod ending;
 mod full_disk;
