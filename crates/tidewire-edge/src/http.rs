@@ -16,7 +16,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
 use crate::{
-    Edge, PollError, PollRequest, SubscribeRequest, Subscription,
+    Coding, Config, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
     body::{self, Flushes},
     client_address::Peer,
@@ -91,7 +91,11 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let form = Form::parse(query, headers)?;
-    let request = SubscribeRequest::parse(query, headers)?;
+    let mut request = SubscribeRequest::parse(query, headers)?;
+    if shared.config.compression == Coding::Identity {
+        request.coding = Coding::Identity;
+    }
+    let coding = request.coding;
     let flushes = flushes.map(|Extension(flushes)| flushes);
     let place = match admit(shared, peer, headers) {
         Ok(place) => place,
@@ -99,7 +103,9 @@ async fn begin(
     };
     match Subscription::begin(shared.clone(), request, Audience::Stream).await {
         Ok((subscription, start)) => {
-            Ok(stream_response((subscription, place), &start, form, flushes))
+            let mut response = stream_response((subscription, place), &start, form, flushes);
+            name_coding(response.headers_mut(), coding, &shared.config);
+            Ok(response)
         }
         Err(error) => {
             warn!(%error, "a subscription could not begin");
@@ -177,6 +183,16 @@ fn stream_response(
         }
     }
     response
+}
+
+/// Says in which coding a stream is, and that it would be in another for another client.
+fn name_coding(headers: &mut HeaderMap, coding: Coding, config: &Config) {
+    if config.compression == Coding::Gzip {
+        headers.append(header::VARY, HeaderValue::from_name(header::ACCEPT_ENCODING));
+    }
+    if coding == Coding::Gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
 }
 
 /// An answer that is an event stream, the last on its connection: a browser would send its next

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a result")]
 
 mod at_rest;
+mod decoder;
 mod leaving;
 mod model;
 mod polling;
 mod probing;
 mod schedules;
+mod shrinking;
 mod starts;
 mod timing;
