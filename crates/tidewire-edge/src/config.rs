@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use http::HeaderValue;
 
-use crate::{Network, Tls};
+use crate::{Coding, Network, Tls};
 
 /// How an edge behaves; `Default` is right for most.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ pub struct Config {
     pub http2_ping_interval: Duration,
     /// … and for so long it may owe the answer before its connection is closed.
     pub http2_ping_timeout: Duration,
+    /// In which coding streams are sent to clients that would rather have it.
+    pub compression: Coding,
     /// Origins whose pages may read streams; none by default.
     pub cors_origins: Vec<HeaderValue>,
     /// Whether the demonstration page is served at `/`.
@@ -100,6 +102,7 @@ impl Default for Config {
             http2_streams_max: 256,
             http2_ping_interval: Duration::from_secs(10),
             http2_ping_timeout: Duration::from_secs(5),
+            compression: Coding::Identity,
             cors_origins: Vec::new(),
             page: false,
         }

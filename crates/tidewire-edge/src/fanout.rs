@@ -21,6 +21,8 @@ const SWEEPS_PER_WINDOW: usize = 16;
 const REACHED_BACK_MAX: usize = 256;
 /// Events that are dispatched while everybody else waits.
 const DISPATCHED_AT_ONCE_MAX: usize = 32;
+/// The same of their bytes, but for the last one: compressing this much takes about a millisecond.
+const DISPATCHED_BYTES_AT_ONCE_MAX: usize = 64 * 1024;
 
 /// Where the dispatcher's events meet the subscribers' interests.
 #[derive(Debug)]
@@ -89,8 +91,13 @@ impl Fanout {
             let mut touched = Vec::new();
             let feeds: Vec<_> = {
                 let mut state = self.state.lock();
+                let mut bytes = 0;
                 for event in events.by_ref().take(DISPATCHED_AT_ONCE_MAX) {
+                    bytes += event.event.data.as_bytes().len();
                     state.take(event, &mut found, &mut touched);
+                    if bytes >= DISPATCHED_BYTES_AT_ONCE_MAX {
+                        break;
+                    }
                 }
                 state.sweep(self.window_events_max);
                 touched.into_iter().map(|slot| state.untouch(slot)).collect()
@@ -184,7 +191,8 @@ impl State {
         self.index.find(entry.topic(), found);
         for slot in found {
             let subscribed = &mut self.feeds[*slot];
-            subscribed.feed.push(entry.frame(subscribed.feed.key.envelope));
+            let FeedKey { envelope, coding, .. } = subscribed.feed.key;
+            subscribed.feed.push(entry.frame(envelope, coding));
             if !subscribed.is_touched {
                 subscribed.is_touched = true;
                 touched.push(*slot);

@@ -2,13 +2,13 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tidewire_core::{Cursor, Epoch, Interest, Sequence, UnixMillis};
 use tokio::sync::Notify;
 
 use crate::{
-    Envelope,
+    Coding, Envelope,
+    coding::Coded,
     window::{Frame, Window},
 };
 
@@ -24,6 +24,7 @@ const FEED_FRAMES_MAX: usize = 256;
 pub(crate) struct FeedKey {
     pub(crate) interest: Interest,
     pub(crate) envelope: Envelope,
+    pub(crate) coding: Coding,
 }
 
 /// A prepared log of what one interest wants, in one form.
@@ -61,7 +62,7 @@ struct FeedLog {
 /// Some frames for one subscriber, to leave in one write.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) bytes: Bytes,
+    pub(crate) coded: Coded,
     pub(crate) events: usize,
     /// Everything wanted up to here is in this batch or an earlier one.
     pub(crate) cursor: Cursor,
@@ -92,11 +93,11 @@ impl Feed {
         if cursor.sequence >= until {
             return;
         }
-        let FeedKey { interest, envelope } = &self.key;
+        let FeedKey { interest, envelope, coding } = &self.key;
         let missing = window.after(cursor.sequence).rev();
         for entry in missing.skip_while(|entry| entry.cursor().sequence > until) {
             if interest.wants(entry.topic()) {
-                log.frames.push_front(entry.frame(*envelope));
+                log.frames.push_front(entry.frame(*envelope, *coding));
             }
         }
         log.start = cursor.sequence;
@@ -179,20 +180,14 @@ fn coalesce<'f>(frames: impl Iterator<Item = &'f Frame> + Clone, epoch: Epoch) -
     let mut bytes_total = 0;
     let taken = frames.clone().take_while(|frame| {
         let first = bytes_total == 0;
-        bytes_total += frame.bytes.len();
+        bytes_total += frame.coded.bytes.len();
         first || bytes_total <= COALESCED_BYTES_MAX
     });
     let events = taken.count();
     let last = frames.clone().nth(events.checked_sub(1)?)?;
     let cursor = Cursor::new(epoch, last.sequence);
-    if events == 1 {
-        return Some(Batch { bytes: last.bytes.clone(), events, cursor });
-    }
-    let mut bytes = BytesMut::with_capacity(COALESCED_BYTES_MAX.min(bytes_total));
-    for frame in frames.take(events) {
-        bytes.extend_from_slice(&frame.bytes);
-    }
-    Some(Batch { bytes: bytes.freeze(), events, cursor })
+    let coded = Coded::concat(frames.take(events).map(|frame| &frame.coded));
+    Some(Batch { coded, events, cursor })
 }
 
 /// A position in a feed.

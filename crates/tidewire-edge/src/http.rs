@@ -16,7 +16,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
 use crate::{
-    Acknowledged, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
+    Acknowledged, Coding, Config, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
     client_address::Peer,
     event_stream::{Carrier, EventStream, Frames},
@@ -91,8 +91,11 @@ async fn begin(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let form = Form::parse(query, headers)?;
-    let request = SubscribeRequest::parse(query, headers)?;
-    let point = request.point();
+    let mut request = SubscribeRequest::parse(query, headers)?;
+    if shared.config.compression == Coding::Identity {
+        request.coding = Coding::Identity;
+    }
+    let (coding, point) = (request.coding, request.point());
     let carrier = carrier.map(|Extension(carrier)| carrier);
     let place = match admit(shared, peer, headers) {
         Ok(place) => place,
@@ -102,7 +105,9 @@ async fn begin(
         Ok((subscription, start)) => {
             let frames = Frames::Of(Box::new(subscription), place);
             let stream = EventStream { frames, end: form.end };
-            Ok(begun(stream.into_response(carrier), &start))
+            let mut response = begun(stream.into_response(carrier), &start);
+            name_coding(response.headers_mut(), coding, &shared.config);
+            Ok(response)
         }
         Err(error) => {
             warn!(%error, "a subscription could not begin");
@@ -190,6 +195,16 @@ fn begun(mut response: Response, start: &Start) -> Response {
         }
     }
     response
+}
+
+/// Says in which coding a stream is, and that it would be in another for another client.
+fn name_coding(headers: &mut HeaderMap, coding: Coding, config: &Config) {
+    if config.compression == Coding::Gzip {
+        headers.append(header::VARY, HeaderValue::from_name(header::ACCEPT_ENCODING));
+    }
+    if coding == Coding::Gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
 }
 
 /// Lets pages of the configured origins read streams, and with them the headers that say where they

@@ -85,6 +85,11 @@ pub fn describe() {
     }
     describe_counter!("tidewire_edge_bytes_sent_total", Unit::Bytes, "Bytes handed to connections");
     describe_counter!(
+        "tidewire_edge_gzip_bytes_total",
+        Unit::Bytes,
+        "Bytes that were compressed, each once for all who got them: as they were, and as they became"
+    );
+    describe_counter!(
         "tidewire_edge_poll_bytes_total",
         Unit::Bytes,
         "Bytes of events handed out in answer to polls"
@@ -129,6 +134,7 @@ fn begin_at_zero() {
         ("tidewire_edge_replays_total", "because", &["began", "snapshot", "lagged"]),
         ("tidewire_edge_starts_total", "from", &["now", "earliest", "latest", "last", "since"]),
         ("tidewire_edge_tls_reloads_total", "outcome", &["done", "failed"]),
+        ("tidewire_edge_gzip_bytes_total", "side", &["plain", "gzip"]),
         ("tidewire_edge_gaps_total", "reason", &["expired", "epoch", "ahead", "malformed"]),
     ];
     for (name, label, values) in series {
@@ -238,6 +244,12 @@ impl Sent {
 
 pub(crate) fn count_heartbeat() {
     counter!("tidewire_edge_heartbeats_total").increment(1);
+}
+
+/// Counts what was compressed, and what it became.
+pub(crate) fn count_gzip(plain_bytes: usize, gzip_bytes: usize) {
+    counter!("tidewire_edge_gzip_bytes_total", "side" => "plain").increment(plain_bytes as u64);
+    counter!("tidewire_edge_gzip_bytes_total", "side" => "gzip").increment(gzip_bytes as u64);
 }
 
 pub(crate) fn count_probe() {

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    Envelope, SubscribeRequest, Subscription,
+    Coding, Envelope, SubscribeRequest, Subscription,
     frame::{self, Written},
     metrics::{self, PollEnded, PollUnderWay},
     request,
@@ -142,6 +142,7 @@ async fn gather(
     let backlog_until = asked_at + timeout.max(BACKLOG_WAIT_MIN);
     let subscribe = SubscribeRequest {
         envelope: Envelope::CloudEvents,
+        coding: Coding::Identity,
         control: true,
         heartbeat: Some(NO_HEARTBEAT),
         probe: false,
@@ -162,7 +163,7 @@ async fn gather(
         };
         let step = timeout_at(until, subscription.step());
         match ending.run_until_cancelled(step).await {
-            Some(Ok(Some(bytes))) => gathered.take(&bytes),
+            Some(Ok(Some(coded))) => gathered.take(&coded.bytes),
             Some(Ok(None)) => {}
             Some(Err(_)) => break,
             None if gathered.first_at.is_none() => return Err(PollError::Stopping),

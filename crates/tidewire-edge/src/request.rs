@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 use tidewire_core::{Interest, Invalid, ResumePoint, TopicFilter, limits::FILTERS_MAX};
 
-use crate::{Envelope, From};
+use crate::{Coding, Envelope, From};
 
 /// Seconds of silence that a subscriber may ask for between heartbeats.
 const HEARTBEAT_SECONDS: RangeInclusive<u64> = 2..=30;
@@ -31,6 +31,8 @@ pub struct SubscribeRequest {
     pub on_gap: OnGap,
     /// In which form.
     pub envelope: Envelope,
+    /// In which coding.
+    pub coding: Coding,
     /// Whether the hub's own frames are wanted; gaps come in any case.
     pub control: bool,
     /// The longest silence; `None` for the edge's own.
@@ -73,6 +75,7 @@ impl SubscribeRequest {
             from: From::default(),
             on_gap: OnGap::default(),
             envelope: Envelope::default(),
+            coding: Coding::default(),
             control: true,
             heartbeat: None,
             probe: false,
@@ -89,6 +92,7 @@ impl SubscribeRequest {
     pub fn parse(query: &str, headers: &HeaderMap) -> Result<Self, Invalid> {
         let mut filters = Vec::new();
         let mut request = Self::new(Interest::everything());
+        request.coding = Coding::preferred(headers);
         for (name, value) in pairs(query) {
             if name == "topic" {
                 filters.push(filter(&decode(value)?)?);

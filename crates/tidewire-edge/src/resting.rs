@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     Subscription,
+    coding::Coded,
     feed::{Batch, Feed},
     metrics::ReplayBecause,
 };
@@ -48,6 +49,7 @@ impl Subscription {
         if let Some(live) = &mut self.live {
             live.move_to(batch.cursor);
         }
+        self.check = self.check.then(batch.coded.check);
         self.tell_at(batch.cursor.into(), now);
         self.quiet_from(now);
     }
@@ -78,7 +80,9 @@ impl Subscription {
             return Due::Later;
         }
         match self.keep_alive() {
-            Some(bytes) => {
+            Some(frame) => {
+                let Coded { bytes, check } = self.encode(frame);
+                self.check = self.check.then(check);
                 self.quiet_from(now);
                 self.count_bytes(bytes.len());
                 Due::Bytes(bytes)

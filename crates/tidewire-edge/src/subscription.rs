@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rand::RngExt as _;
 use tidewire_core::{Backbone, Cursor, Page, ReadError, ResumePoint, UnixMillis};
 use tokio::{
@@ -19,6 +19,7 @@ use crate::{
     Config, SubscribeRequest,
     acknowledging::{Acknowledgements, Owed},
     admission::Admission,
+    coding::Coded,
     connection_name::ConnectionName,
     drain::{Drain, Stay},
     fanout::{Attached, Fanout, Live},
@@ -26,6 +27,7 @@ use crate::{
     follow::TailHealth,
     frame::{self, Hello},
     gap::Gap,
+    gzip::Check,
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
     probe::Probe,
     reading::{Found, find},
@@ -97,7 +99,9 @@ pub struct Subscription {
     /// The page that is being read, or waits for its turn.
     reading: Option<AbortOnDropHandle<Found>>,
     is_replaying: bool,
-    opening: Option<Bytes>,
+    opening: Option<Coded>,
+    /// Of all that has been handed out.
+    pub(crate) check: Check,
     name: ConnectionName,
     probe: Probe,
     /// Within how long the probe is to be acknowledged, and that it is.
@@ -146,7 +150,11 @@ impl Subscription {
         let mut subscription = Self {
             shared,
             audience,
-            key: FeedKey { interest: request.interest, envelope: request.envelope },
+            key: FeedKey {
+                interest: request.interest,
+                envelope: request.envelope,
+                coding: request.coding,
+            },
             on_gap: request.on_gap,
             conflate: request.conflate,
             control: request.control,
@@ -157,6 +165,7 @@ impl Subscription {
             reading: None,
             is_replaying: false,
             opening: None,
+            check: Check::default(),
             name,
             probe: Probe::wanted(request.probe || request.ack.is_some()),
             ack: request.ack,
@@ -170,7 +179,8 @@ impl Subscription {
         subscription
     }
 
-    /// Waits for the next bytes to send; `None` at the end. Each call's bytes are whole frames.
+    /// Waits for the next bytes to send; `None` at the end. Each call's bytes are whole frames, in
+    /// the coding that was asked for, and can be read as soon as they have come.
     /// Dropping the future before it is done loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
         match self.advance(false).await {
@@ -184,17 +194,18 @@ impl Subscription {
         if self.closed_because != ClosedBecause::Client {
             return Next::End;
         }
-        let bytes = match self.opening.take() {
+        let Coded { bytes, check } = match self.opening.take() {
             Some(opening) => opening,
             None => match self.advance_or_end(rests).await {
-                Ok(Some(bytes)) => bytes,
+                Ok(Some(coded)) => coded,
                 Ok(None) => return Next::Rest,
-                Err(because) => match self.farewell(because) {
-                    Some(bytes) => bytes,
+                Err(because) => match self.end(because) {
+                    Some(coded) => coded,
                     None => return Next::End,
                 },
             },
         };
+        self.check = self.check.then(check);
         self.quiet_from(Instant::now());
         self.count_bytes(bytes.len());
         Next::Bytes(bytes)
@@ -202,7 +213,7 @@ impl Subscription {
 
     /// Goes through the loop until there is something to hand out, or nothing but to wait for live
     /// events where it `rests`, or the hub ends the stream here; says why.
-    async fn advance_or_end(&mut self, rests: bool) -> Result<Option<Bytes>, ClosedBecause> {
+    async fn advance_or_end(&mut self, rests: bool) -> Result<Option<Coded>, ClosedBecause> {
         loop {
             if let Some(because) = self.over() {
                 return Err(because);
@@ -211,7 +222,7 @@ impl Subscription {
                 return Ok(None);
             }
             match self.stay.news().run_until_cancelled(self.step()).await {
-                Some(Some(bytes)) => return Ok(Some(bytes)),
+                Some(Some(coded)) => return Ok(Some(coded)),
                 Some(None) => {}
                 None => self.stay.hear(&self.shared.drain),
             }
@@ -234,7 +245,7 @@ impl Subscription {
 
     /// One turn of the loop: join, or read a page. Dropping the future before it is done loses
     /// nothing.
-    pub(crate) async fn step(&mut self) -> Option<Bytes> {
+    pub(crate) async fn step(&mut self) -> Option<Coded> {
         let until = self.due();
         if let Some(live) = &mut self.live {
             tokio::select! {
@@ -246,16 +257,17 @@ impl Subscription {
                         self.begin_replay(ReplayBecause::Lagged);
                     }
                 },
-                () = sleep_until(until) => return self.keep_alive(),
+                () = sleep_until(until) => return self.keep_alive().map(|frame| self.encode(frame)),
             }
         } else if let Some(reading) = &mut self.reading {
             tokio::select! {
                 biased;
                 found = reading => {
                     self.reading = None;
-                    return found.ok().and_then(|found| self.take_found(found));
+                    let plain = found.ok().and_then(|found| self.take_found(found));
+                    return plain.map(|plain| self.encode(plain));
                 }
-                () = sleep_until(until) => return self.keep_alive(),
+                () = sleep_until(until) => return self.keep_alive().map(|frame| self.encode(frame)),
             }
         } else if self.snapshot_until.is_some() {
             self.begin_replay(ReplayBecause::Snapshot);
@@ -267,7 +279,7 @@ impl Subscription {
                     self.is_replaying = false;
                 }
                 Attached::Recent(recent) => match self.take_recent(&recent) {
-                    Some(bytes) => return Some(bytes),
+                    Some(coded) => return Some(coded),
                     None => yield_now().await,
                 },
                 Attached::Behind => {
@@ -301,10 +313,10 @@ impl Subscription {
         }
     }
 
-    fn take(&mut self, batch: Batch) -> Bytes {
+    fn take(&mut self, batch: Batch) -> Coded {
         self.count_events(batch.events);
         self.tell(batch.cursor.into());
-        batch.bytes
+        batch.coded
     }
 
     /// One page from the log, once there is a permit for it. It is a task of its own, since a
@@ -333,7 +345,7 @@ impl Subscription {
                     let frames = page.events.iter();
                     let frames =
                         frames.map(|event| (event.cursor.into(), frame::event(event, envelope)));
-                    self.hand_out(frames, page.next)
+                    self.hand_out_plain(frames, page.next)
                 }
             },
             Found::Conflated(until) => {
@@ -369,7 +381,7 @@ impl Subscription {
             let point = ResumePoint { after: event.cursor, in_snapshot };
             (point, frame::event_at(point, event, envelope))
         });
-        let bytes = self.hand_out(frames, page.next);
+        let bytes = self.hand_out_plain(frames, page.next);
         let is_over = ends && self.cursor == page.next;
         if !is_over {
             return bytes;
@@ -387,51 +399,59 @@ impl Subscription {
     }
 
     /// What is wanted of the window's next events.
-    fn take_recent(&mut self, recent: &Recent) -> Option<Bytes> {
-        let FeedKey { interest, envelope } = self.key.clone();
+    fn take_recent(&mut self, recent: &Recent) -> Option<Coded> {
+        let FeedKey { interest, envelope, coding } = self.key.clone();
         let now = UnixMillis::now();
         let wanted = recent
             .entries
             .iter()
             .filter(|entry| entry.event().expires() > now && interest.wants(entry.topic()));
         self.hand_out(
-            wanted.map(|entry| (entry.cursor().into(), entry.bytes_apart(envelope))),
+            wanted.map(|entry| (entry.cursor().into(), entry.coded_apart(envelope, coding))),
             recent.next,
         )
+    }
+
+    /// Hands out frames that are not coded yet: those of a page are coded together.
+    fn hand_out_plain(
+        &mut self,
+        frames: impl Iterator<Item = (ResumePoint, Bytes)>,
+        next: Cursor,
+    ) -> Option<Bytes> {
+        let frames = frames.map(|(point, frame)| (point, Coded::identity(frame)));
+        self.hand_out(frames, next).map(|plain| plain.bytes)
     }
 
     /// Puts frames together, and moves to `next`. Where they are too long together, the rest is
     /// looked up again when these have left.
     fn hand_out(
         &mut self,
-        frames: impl Iterator<Item = (ResumePoint, Bytes)>,
+        frames: impl Iterator<Item = (ResumePoint, Coded)>,
         next: Cursor,
-    ) -> Option<Bytes> {
-        let mut taken: Vec<Bytes> = Vec::new();
+    ) -> Option<Coded> {
+        let mut taken: Vec<Coded> = Vec::new();
         let (mut length, mut reached) = (0, next);
         for (point, frame) in frames {
-            if !taken.is_empty() && length + frame.len() > HANDED_OUT_BYTES_MAX {
+            if !taken.is_empty() && length + frame.bytes.len() > HANDED_OUT_BYTES_MAX {
                 reached = self.cursor;
                 break;
             }
-            length += frame.len();
+            length += frame.bytes.len();
             taken.push(frame);
             self.tell(point);
         }
         self.cursor = reached;
         self.count_events(taken.len());
-        let mut bytes = BytesMut::with_capacity(length);
-        taken.iter().for_each(|frame| bytes.extend_from_slice(frame));
-        (!bytes.is_empty()).then(|| bytes.freeze())
+        (!taken.is_empty()).then(|| Coded::concat(taken.iter()))
     }
 
     /// The first frames. A gap comes before the hello: both move the client's cursor, and a cut
     /// between them must not let it resume behind a gap that it has never seen.
-    fn open(&self, start: &Start, age: Option<Duration>) -> Bytes {
-        let mut opening = BytesMut::new();
+    fn open(&self, start: &Start, age: Option<Duration>) -> Coded {
+        let mut frames = Vec::new();
         if let Start::Gap(gap) = start {
             metrics::count_gap(gap.reason);
-            opening.extend_from_slice(&frame::gap(gap));
+            frames.push(frame::gap(gap));
         }
         if self.control {
             let hello = Hello {
@@ -442,11 +462,14 @@ impl Subscription {
                 max_age_seconds: age.map(|age| age.as_secs()),
             };
             let retry = milliseconds(sometime(&self.shared.config));
-            let frame = frame::hello(start.place().point(), retry, &hello);
-            opening.extend_from_slice(&frame);
+            frames.push(frame::hello(start.place().point(), retry, &hello));
         }
         // Something leaves at once in any case: a proxy may hold the head back until then.
-        if opening.is_empty() { frame::HEARTBEAT } else { opening.freeze() }
+        if frames.is_empty() {
+            frames.push(frame::HEARTBEAT);
+        }
+        let frames = self.encode(frames.concat().into());
+        Coded::concat([self.key.coding.head(), frames].iter())
     }
 
     /// What breaks a silence: a heartbeat, or in its place the cursor of a log that has moved on
@@ -483,6 +506,14 @@ impl Subscription {
         })
     }
 
+    /// The last bytes: those frames, and what ends the coding.
+    fn end(&mut self, because: ClosedBecause) -> Option<Coded> {
+        let farewell = self.farewell(because).map_or_else(Coded::default, |last| self.encode(last));
+        let end = self.key.coding.end(self.check.then(farewell.check));
+        let last = Coded::concat([farewell, end].iter());
+        (!last.bytes.is_empty()).then_some(last)
+    }
+
     /// The last frames before the hub ends the stream. The cursor goes along: where streams end
     /// often, a quiet client would keep the one that it came with until that has expired.
     fn farewell(&mut self, because: ClosedBecause) -> Option<Bytes> {
@@ -505,6 +536,10 @@ impl Subscription {
             None => farewell,
             Some(cursor) => [cursor, farewell].concat().into(),
         })
+    }
+
+    pub(crate) fn encode(&self, frames: Bytes) -> Coded {
+        self.key.coding.encode(frames)
     }
 
     /// Notes that the client gets a point with what is handed out now.

@@ -8,12 +8,14 @@ use std::{
 use bytes::Bytes;
 use tidewire_core::{Cursor, Event, Interest, Sequence, Topic, UnixMillis};
 
-use crate::{Envelope, by_topic::ByTopic, frame};
+use crate::{Coding, Envelope, by_topic::ByTopic, coding::Coded, frame};
 
 /// Bytes that an event takes in the window beside its data: its parts, its frame's fields, what
-/// holds them (600, measured with a full window), and its place among its topic's events, where
+/// holds them (600, measured with a full window, and the places of frames by gzip), and its place among its topic's events, where
 /// each has a topic of its own. So tiny events are bounded too.
-const ENTRY_BYTES: usize = 720;
+const ENTRY_BYTES: usize = 752;
+/// Bytes that a frame by gzip takes beside its own: what knows its check, and who holds it.
+const GZIP_FRAME_BYTES: usize = 80;
 /// Events that are handed out at once to one who is far behind, or looks back.
 pub(crate) const RECENT_MAX: usize = 1_024;
 /// The same, where only wanted ones are: this many of each topic have to be put in order.
@@ -25,7 +27,7 @@ pub(crate) struct Frame {
     pub(crate) sequence: Sequence,
     /// From when on it is left out: its ttl has passed.
     pub(crate) expires: UnixMillis,
-    pub(crate) bytes: Bytes,
+    pub(crate) coded: Coded,
 }
 
 /// An event in the window, and its frames, each encoded once, when somebody first wants it.
@@ -34,11 +36,20 @@ pub(crate) struct Entry {
     event: Event,
     plain: OnceLock<Bytes>,
     cloud_event: OnceLock<Bytes>,
+    /// The same by gzip. Where nobody wants them so, they take the room of a pointer.
+    plain_gzip: OnceLock<Box<Coded>>,
+    cloud_event_gzip: OnceLock<Box<Coded>>,
 }
 
 impl Entry {
     pub(crate) fn new(event: Event) -> Self {
-        Self { event, plain: OnceLock::new(), cloud_event: OnceLock::new() }
+        Self {
+            event,
+            plain: OnceLock::new(),
+            cloud_event: OnceLock::new(),
+            plain_gzip: OnceLock::new(),
+            cloud_event_gzip: OnceLock::new(),
+        }
     }
 
     pub(crate) fn event(&self) -> &Event {
@@ -53,18 +64,34 @@ impl Entry {
         self.event.cursor
     }
 
-    /// The event's frame, its bytes kept for all who want it in this envelope.
-    pub(crate) fn frame(&self, envelope: Envelope) -> Frame {
-        let bytes = self.made(envelope).get_or_init(|| frame::event(&self.event, envelope));
-        Frame {
-            sequence: self.event.cursor.sequence,
-            expires: self.event.expires(),
-            bytes: bytes.clone(),
+    /// The event's frame, its bytes kept for all who want it in this envelope and coding.
+    pub(crate) fn frame(&self, envelope: Envelope, coding: Coding) -> Frame {
+        let coded = match coding {
+            Coding::Identity => {
+                let made = self.made(envelope);
+                Coded::identity(made.get_or_init(|| frame::event(&self.event, envelope)).clone())
+            }
+            Coding::Gzip => {
+                let made = self.made_gzip(envelope);
+                let make = || Box::new(coding.encode(self.identity_apart(envelope)));
+                Coded::clone(made.get_or_init(make))
+            }
+        };
+        Frame { sequence: self.event.cursor.sequence, expires: self.event.expires(), coded }
+    }
+
+    /// What the frame holds, made for this one reader where nobody has wanted it before.
+    pub(crate) fn coded_apart(&self, envelope: Envelope, coding: Coding) -> Coded {
+        match coding {
+            Coding::Identity => Coded::identity(self.identity_apart(envelope)),
+            Coding::Gzip => match self.made_gzip(envelope).get() {
+                Some(made) => Coded::clone(made),
+                None => coding.encode(self.identity_apart(envelope)),
+            },
         }
     }
 
-    /// The frame's bytes, made for this one reader where nobody has wanted them before.
-    pub(crate) fn bytes_apart(&self, envelope: Envelope) -> Bytes {
+    fn identity_apart(&self, envelope: Envelope) -> Bytes {
         let made = self.made(envelope).get().cloned();
         made.unwrap_or_else(|| frame::event(&self.event, envelope))
     }
@@ -76,6 +103,13 @@ impl Entry {
         }
     }
 
+    fn made_gzip(&self, envelope: Envelope) -> &OnceLock<Box<Coded>> {
+        match envelope {
+            Envelope::None => &self.plain_gzip,
+            Envelope::CloudEvents => &self.cloud_event_gzip,
+        }
+    }
+
     /// What the entry is counted as: its data and attributes, the frames that are made already,
     /// and the rest.
     fn bytes(&self) -> usize {
@@ -83,9 +117,12 @@ impl Entry {
         let attributes = event.attributes.iter().map(|(name, value)| name.len() + value.len());
         let frames =
             [&self.plain, &self.cloud_event].map(|frame| frame.get().map_or(0, Bytes::len));
+        let gzip = [&self.plain_gzip, &self.cloud_event_gzip]
+            .map(|frame| frame.get().map_or(0, |made| made.bytes.len() + GZIP_FRAME_BYTES));
         event.data.as_bytes().len()
             + attributes.sum::<usize>()
             + frames.iter().sum::<usize>()
+            + gzip.iter().sum::<usize>()
             + ENTRY_BYTES
     }
 }
@@ -260,6 +297,23 @@ mod tests {
                 let all = window.after(from).filter(|entry| wanted.wants(entry.topic()));
                 let all: Vec<_> = all.map(|entry| entry.cursor().sequence).collect();
                 prop_assert_eq!(handed_out, all);
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_makes_and_counts_a_frame_for_each_envelope_and_coding() {
+        let entry = entry(1, 1);
+        let mut counted = entry.bytes();
+        for envelope in [Envelope::None, Envelope::CloudEvents] {
+            for (coding, beside) in [(Coding::Gzip, GZIP_FRAME_BYTES), (Coding::Identity, 0)] {
+                let made_for_it = coding.encode(frame::event(entry.event(), envelope));
+                assert_eq!(entry.coded_apart(envelope, coding), made_for_it);
+                assert_eq!(entry.bytes(), counted, "nothing is kept");
+                assert_eq!(entry.frame(envelope, coding).coded, made_for_it);
+                assert_eq!(entry.coded_apart(envelope, coding), made_for_it);
+                counted += made_for_it.bytes.len() + beside;
+                assert_eq!(entry.bytes(), counted, "{envelope:?} {coding:?}");
             }
         }
     }

@@ -273,7 +273,7 @@ impl Sweeper {
             };
             subscription.hand(batch, now);
             self.sent.0 += batch.events;
-            self.sent.1 += batch.bytes.len();
+            self.sent.1 += batch.coded.bytes.len();
             match write(&swept.resting.socket, framed) {
                 Ok(written) if written == framed.len() => {}
                 Ok(written) => swept.unsent = framed.slice(written..),
@@ -426,8 +426,8 @@ impl Batches {
 }
 
 fn framed(batch: Batch) -> (Batch, Bytes) {
-    let mut framed = Vec::with_capacity(batch.bytes.len() + CHUNK_BYTES);
-    chunk::write(&mut framed, &batch.bytes);
+    let mut framed = Vec::with_capacity(batch.coded.bytes.len() + CHUNK_BYTES);
+    chunk::write(&mut framed, &batch.coded.bytes);
     (batch, framed.into())
 }
 

@@ -4,10 +4,12 @@
 mod acknowledging;
 mod at_rest;
 mod conflating;
+mod decoder;
 mod leaving;
 mod model;
 mod polling;
 mod probing;
 mod schedules;
+mod shrinking;
 mod starts;
 mod timing;

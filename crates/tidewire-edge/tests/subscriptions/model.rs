@@ -112,6 +112,15 @@ impl ModelLog {
         }
     }
 
+    /// Publishes an event that says this.
+    pub(crate) fn publish_data(&self, data: &str) {
+        let mut state = self.lock();
+        let cursor = Cursor::new(state.epoch, state.head().sequence.next());
+        let data = EventData::parse(data.to_owned(), EVENT_BYTES_MAX).unwrap();
+        let event = NewEvent::new(Topic::parse("a").unwrap(), data);
+        state.events.push(event.stored(cursor, UnixMillis(0)));
+    }
+
     /// Publishes an event whose ttl has passed long ago.
     pub(crate) fn publish_expired(&self, topic: &str) {
         let mut state = self.lock();

@@ -1,6 +1,7 @@
 //! The subscription loop under random schedules: publishing, a tail that lags and breaks, small
-//! windows, slow readers, conflated or not, probes acknowledged or not, disconnects, expiry, other epochs, every starting point,
-//! streams and polls in turn, ages, drains to a younger edge; in simulated time, by seed.
+//! windows, slow readers, conflated or not, probes acknowledged or not, disconnects, expiry, other epochs,
+//! every starting point, streams and polls in turn, ages, drains to a younger edge, half of the streams by
+//! gzip; in simulated time, by seed.
 //!
 //! A checker that knows the whole log follows every subscriber: each frame must be the next wanted
 //! event after what it has seen, or a gap that is true.
@@ -13,13 +14,14 @@ use tidewire_core::{
     Backbone, Cursor, Epoch, Event, Interest, ResumePoint, Sequence, TopicFilter, UnixMillis,
 };
 use tidewire_edge::{
-    Acknowledged, Config, Conflate, Edge, From, OnGap, PollAnswer, PollRequest, SubscribeRequest,
-    Subscription,
+    Acknowledged, Coding, Config, Conflate, Edge, From, OnGap, PollAnswer, PollRequest,
+    SubscribeRequest, Subscription,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    decoder::Decoder,
     model::{ModelLog, State},
     starts,
 };
@@ -212,6 +214,7 @@ async fn run(seed: u64) -> Tally {
 struct Reader {
     request: SubscribeRequest,
     subscription: Option<Subscription>,
+    decoder: Decoder,
     /// Everything wanted up to here has been seen, or announced as lost.
     position: Option<Cursor>,
     /// Whether up to there only each topic's last event was asked for.
@@ -255,7 +258,9 @@ impl Reader {
         if random.random_range(0..3) == 0 {
             request.conflate = Conflate::Topic;
         }
+        request.coding = if random.random() { Coding::Gzip } else { Coding::Identity };
         Self {
+            decoder: Decoder::of(request.coding),
             request,
             subscription: None,
             position: None,
@@ -318,6 +323,7 @@ impl Reader {
         self.request.last_event_id = self.point().map(|point| point.to_string());
         self.head_then = log.lock().head();
         self.subscription = edge.subscribe(self.request.clone()).await.ok();
+        self.decoder = Decoder::of(self.request.coding);
         (self.is_sent_away, self.is_probed, self.is_acknowledged) = (false, false, false);
         self.owes = None;
         self.tally.cut_snapshots += u64::from(self.in_snapshot);
@@ -348,14 +354,15 @@ impl Reader {
             Ok(None) => {
                 let is_told = self.is_sent_away || !self.request.control;
                 assert!(is_told, "no stream ends without a word");
+                assert!(self.decoder.has_ended(), "nor without the end of its coding");
                 self.subscription = None;
                 return true;
             }
             Err(_) => return false,
         };
         assert!(!self.is_sent_away, "nothing comes behind the farewell");
-        let frames = std::str::from_utf8(&bytes).unwrap().split_inclusive("\n\n");
-        for frame in frames.take(arriving) {
+        let frames = self.decoder.read(&bytes);
+        for frame in frames.split_inclusive("\n\n").take(arriving) {
             assert!(!self.is_sent_away, "nothing comes behind the farewell");
             self.check(frame, log);
         }

@@ -6,6 +6,7 @@ mod admission;
 mod attacks;
 mod certificate;
 mod frames;
+mod gzip;
 mod http2;
 mod port;
 mod quiet_log;

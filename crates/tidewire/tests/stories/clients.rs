@@ -44,6 +44,22 @@ async fn curl_resumes_over_tls_and_http2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn npm_eventsource_resumes_by_gzip() {
+    resumes_by_gzip(&["node", "eventsource.mjs"], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_httpx_sse_resumes_by_gzip() {
+    let python = clients_dir().join("venv/bin/python");
+    resumes_by_gzip(&[python.to_str().unwrap(), "httpx_client.py"], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_resumes_by_gzip() {
+    resumes_by_gzip(&["bash", "curl.sh"], &["--compressed"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_subscriber_resumes_and_prints_json() {
     let mut hub = Hub::start().await;
     let publisher = hub.publisher();
@@ -74,8 +90,16 @@ async fn resumes(command: &[&str]) {
     resumes_at(Hub::start().await, command, &[]).await;
 }
 
+/// The same at a hub that compresses, by a client that asks for it.
+async fn resumes_by_gzip(command: &[&str], options: &[&str]) {
+    let hub = Hub::start_with(Flags { edge: &["--compression", "gzip"], ..Flags::default() }).await;
+    let hub = resumes_at(hub, command, options).await;
+    let sent = hub.edge.metric("tidewire_edge_gzip_bytes_total{side=\"gzip\"} ").await;
+    assert!(sent > 0.0, "it was compressed");
+}
+
 /// The same at a given hub, the client getting options after the usual arguments.
-async fn resumes_at(mut hub: Hub, command: &[&str], options: &[&str]) {
+async fn resumes_at(mut hub: Hub, command: &[&str], options: &[&str]) -> Hub {
     let publisher = hub.publisher();
     let url = format!("{}/v1/events?topic=clients&from=earliest", hub.http);
     let mut process = Command::new(command[0]);
@@ -105,6 +129,7 @@ async fn resumes_at(mut hub: Hub, command: &[&str], options: &[&str]) {
         assert!(!line.starts_with("event") && !line.starts_with("gap"), "{line}");
     }
     assert!(opened >= 3, "it came back twice: {opened}");
+    hub
 }
 
 async fn away(hub: &mut Hub, round: usize) {

@@ -22,6 +22,8 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The outage that a user would notice.
 const OUTAGE: Duration = Duration::from_secs(5);
+/// Sooner than a heartbeat would push it on.
+const IN_TIME: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_goes_on_without_a_gap_or_a_repeat_when_the_hub_was_away() {
@@ -58,6 +60,30 @@ async fn the_page_goes_on_without_a_gap_or_a_repeat_when_the_hub_was_away() {
     let end = page.ask(&format!("shot {}", picture.display())).await;
     assert_eq!(end["troubles"], Value::Array(Vec::new()), "nothing is wrong in the console");
     println!("a picture of it: {}", picture.display());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_gzip_the_page_shows_every_event_when_it_comes_and_comes_back_from_its_end() {
+    let mut hub =
+        Hub::start_with(Flags { edge: &["--compression", "gzip"], ..Flags::default() }).await;
+    let mut page = Page::open(&hub.http).await;
+    page.ask("follow gzip.>").await;
+    for n in 0..10 {
+        let text = format!("number {n} and {}", "more ".repeat(n * 20));
+        let topic = Topic::parse("gzip.browser").unwrap();
+        let event = NewEvent::new(topic, EventData::parse(text, 10_000).unwrap());
+        hub.publisher().publish(event).await.unwrap();
+        let question = format!("see number {n} and");
+        let seen = timeout(IN_TIME, page.ask(&question)).await.expect("nothing holds it back");
+        assert_eq!((&seen["gaps"], &seen["repeats"]), (&0.into(), &0.into()), "{seen}");
+        if n == 5 {
+            // A native `EventSource` gets an end in good order.
+            hub.terminate().await;
+            hub.start_again().await;
+        }
+    }
+    let coded = hub.edge.metric("tidewire_edge_gzip_bytes_total{side=\"gzip\"} ").await;
+    assert!(coded > 0.0, "it was compressed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::Args;
-use tidewire_edge::{Config, Network, Tls, TlsFiles};
+use clap::{Args, ValueEnum};
+use tidewire_edge::{Coding, Config, Network, Tls, TlsFiles};
 
 use crate::settings::{
     arguments::{nats::together, path},
@@ -58,6 +58,11 @@ pub(crate) struct PublicPortArgs {
         value_parser = count(1..=1_000_000)
     )]
     pub(crate) accept_rate_max: usize,
+
+    /// What shrinks streams, for clients whose Accept-Encoding asks for it. An event is compressed
+    /// alone, and once for all: one of 300 bytes shrinks little, one of some kilobytes to a third.
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = CompressionKind::None)]
+    pub(crate) compression: CompressionKind,
 }
 
 impl PublicPortArgs {
@@ -84,9 +89,22 @@ impl PublicPortArgs {
             connections_address_max: self.connections_address_max,
             trusted_proxies: self.trusted_proxy.clone(),
             accept_rate_max: as_u32(self.accept_rate_max),
+            compression: match self.compression {
+                CompressionKind::None => Coding::Identity,
+                CompressionKind::Gzip => Coding::Gzip,
+            },
             ..config
         })
     }
+}
+
+/// [`Coding`] as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressionKind {
+    /// Nothing
+    None,
+    /// gzip: fewer bytes, more processor time
+    Gzip,
 }
 
 /// Counts are checked to be far below it.
