@@ -52,8 +52,10 @@ pub(super) struct Sweeper {
     sweepers: Sweepers,
     runtime: Handle,
     streams: Slab<Box<Swept>>,
-    feeds: HashMap<usize, Watched>,
-    /// The slots of feeds whose streams are to be looked at.
+    feeds: Slab<Watched>,
+    /// Where among them the feed of a slot is.
+    by_slot: HashMap<usize, usize>,
+    /// Those whose streams are to be looked at.
     turns: VecDeque<usize>,
     ticks: Ticks,
     /// Events and bytes that have not been counted.
@@ -67,7 +69,7 @@ struct Swept {
     /// What its socket has not taken yet of what it was handed.
     unsent: Bytes,
     noise: usize,
-    slot: usize,
+    feed: usize,
     /// Its place among its feed's streams.
     place: usize,
     tick: Tick,
@@ -76,6 +78,7 @@ struct Swept {
 /// A feed, and the streams here that wait for it.
 struct Watched {
     feed: Arc<Feed>,
+    slot: usize,
     streams: Vec<usize>,
     /// The place of the next one to be looked at.
     next: usize,
@@ -84,8 +87,10 @@ struct Watched {
 }
 
 /// What one feed has behind some positions, as it is sent: made once for all who stand there.
-#[derive(Default)]
-struct Batches(Vec<(Cursor, Option<(Batch, Bytes)>)>);
+struct Batches {
+    feed: Arc<Feed>,
+    made: Vec<(Cursor, Option<(Batch, Bytes)>)>,
+}
 
 /// Why a stream does not rest here any more.
 enum Leaves {
@@ -112,7 +117,8 @@ impl Sweeper {
             sweepers,
             runtime,
             streams: Slab::new(),
-            feeds: HashMap::new(),
+            feeds: Slab::new(),
+            by_slot: HashMap::new(),
             turns: VecDeque::new(),
             ticks: Ticks::new(Instant::now()),
             sent: (0, 0),
@@ -179,32 +185,34 @@ impl Sweeper {
         let Some((slot, feed)) = subscription.feed() else {
             return self.hand_back(resting, Bytes::new());
         };
-        let watched = self.feeds.entry(slot).or_insert_with(|| {
-            feed.listen(Arc::clone(&self.listener), slot);
-            Watched { feed: Arc::clone(feed), streams: Vec::new(), next: 0, left: 0 }
-        });
+        let feed = match self.by_slot.get(&slot) {
+            Some(watched) => *watched,
+            None => {
+                feed.listen(Arc::clone(&self.listener), slot);
+                let watched =
+                    Watched { feed: Arc::clone(feed), slot, streams: Vec::new(), next: 0, left: 0 };
+                let key = self.feeds.insert(watched);
+                self.by_slot.insert(slot, key);
+                key
+            }
+        };
         let fd = resting.socket.as_raw_fd();
         let entry = self.streams.vacant_entry();
         let key = entry.key();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), Token(key), interest)
         {
-            self.forget_feed_without_streams(slot);
+            self.forget_without_streams(feed);
             return count_broken(&error);
         }
+        let watched = &mut self.feeds[feed];
         let place = watched.streams.len();
         watched.streams.push(key);
         let tick = self.ticks.put(key, due);
-        entry.insert(Box::new(Swept {
-            resting,
-            unsent: Bytes::new(),
-            noise: 0,
-            slot,
-            place,
-            tick,
-        }));
+        let unsent = Bytes::new();
+        entry.insert(Box::new(Swept { resting, unsent, noise: 0, feed, place, tick }));
         // What came since it last looked has rung for nobody here.
-        self.look(key, &mut Batches::default(), Instant::now());
+        self.look_alone(key);
     }
 
     /// Tells all streams of a drain, or the end: each has a moment now.
@@ -217,10 +225,11 @@ impl Sweeper {
     }
 
     fn feed_has_moved(&mut self, slot: usize) {
-        let Some(watched) = self.feeds.get_mut(&slot) else { return };
+        let Some(key) = self.by_slot.get(&slot).copied() else { return };
+        let watched = &mut self.feeds[key];
         watched.feed.heard(&self.listener);
         if watched.left == 0 {
-            self.turns.push_back(slot);
+            self.turns.push_back(key);
         }
         watched.left = watched.streams.len();
     }
@@ -229,29 +238,26 @@ impl Sweeper {
     fn sweep(&mut self) {
         let (now, mut looks) = (Instant::now(), TURN_STREAMS);
         while looks > 0
-            && let Some(slot) = self.turns.pop_front()
+            && let Some(key) = self.turns.pop_front()
         {
-            let mut batches = Batches::default();
+            let Some(watched) = self.feeds.get(key) else { continue };
+            let mut batches = Batches::of(&watched.feed);
             while looks > 0
-                && let Some(key) = self.next_of(slot)
+                && let Some(stream) = self.feeds.get_mut(key).and_then(Watched::turn)
             {
                 looks -= 1;
-                self.look(key, &mut batches, now);
+                self.look(stream, &mut batches, now);
             }
-            if self.feeds.get(&slot).is_some_and(|watched| watched.left > 0) {
-                self.turns.push_back(slot);
+            if self.feeds.get(key).is_some_and(|watched| watched.left > 0) {
+                self.turns.push_back(key);
             }
         }
     }
 
-    /// The next stream of a feed that has not been looked at.
-    fn next_of(&mut self, slot: usize) -> Option<usize> {
-        let watched = self.feeds.get_mut(&slot)?;
-        watched.left = watched.left.checked_sub(1)?;
-        watched.next = if watched.next < watched.streams.len() { watched.next } else { 0 };
-        let key = watched.streams[watched.next];
-        watched.next += 1;
-        Some(key)
+    fn look_alone(&mut self, key: usize) {
+        let Some(swept) = self.streams.get(key) else { return };
+        let mut batches = Batches::of(&self.feeds[swept.feed].feed);
+        self.look(key, &mut batches, Instant::now());
     }
 
     /// Hands a stream all that its feed has for it, unless it has still to take what it was handed
@@ -259,11 +265,10 @@ impl Sweeper {
     fn look(&mut self, key: usize, batches: &mut Batches, now: Instant) {
         let Some(swept) = self.streams.get_mut(key).map(Box::as_mut) else { return };
         let subscription = &mut swept.resting.stream.subscription;
-        let feed = &self.feeds[&swept.slot].feed;
         while swept.unsent.is_empty()
             && let Some(position) = subscription.position()
         {
-            let (batch, framed) = match batches.behind(position, feed) {
+            let (batch, framed) = match batches.behind(position) {
                 Ok(Some(batch)) => batch,
                 Ok(None) => return,
                 Err(Behind) => {
@@ -324,7 +329,7 @@ impl Sweeper {
         if swept.unsent.is_empty() {
             // It shares no memory with others any more.
             swept.unsent = Bytes::new();
-            self.look(key, &mut Batches::default(), Instant::now());
+            self.look_alone(key);
         }
     }
 
@@ -362,8 +367,8 @@ impl Sweeper {
     /// Lets a stream go.
     fn leave(&mut self, key: usize, leaves: Leaves) {
         let Some(swept) = self.streams.try_remove(key) else { return };
-        let Swept { resting, unsent, slot, place, .. } = *swept;
-        if let Some(watched) = self.feeds.get_mut(&slot) {
+        let Swept { resting, unsent, feed, place, .. } = *swept;
+        if let Some(watched) = self.feeds.get_mut(feed) {
             watched.streams.swap_remove(place);
             if let Some(moved) = watched.streams.get(place) {
                 self.streams[*moved].place = place;
@@ -371,7 +376,7 @@ impl Sweeper {
             // Who was moved may have been taken for one that has had its turn.
             watched.left = if watched.left > 0 { watched.streams.len() } else { 0 };
         }
-        self.forget_feed_without_streams(slot);
+        self.forget_without_streams(feed);
         match leaves {
             Leaves::ForTask => {
                 let fd = resting.socket.as_raw_fd();
@@ -384,12 +389,11 @@ impl Sweeper {
         }
     }
 
-    fn forget_feed_without_streams(&mut self, slot: usize) {
-        if let Some(watched) = self.feeds.get(&slot)
-            && watched.streams.is_empty()
-        {
+    fn forget_without_streams(&mut self, feed: usize) {
+        if self.feeds.get(feed).is_some_and(|watched| watched.streams.is_empty()) {
+            let watched = self.feeds.remove(feed);
             watched.feed.leave(&self.listener);
-            self.feeds.remove(&slot);
+            self.by_slot.remove(&watched.slot);
         }
     }
 
@@ -406,22 +410,39 @@ impl Sweeper {
     }
 }
 
+impl Watched {
+    /// The next stream that has not been looked at.
+    fn turn(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        if self.next >= self.streams.len() {
+            self.next = 0;
+        }
+        let stream = *self.streams.get(self.next)?;
+        self.next += 1;
+        Some(stream)
+    }
+}
+
 impl Batches {
-    /// What a feed has next behind a position, if anything.
-    fn behind(&mut self, position: Cursor, feed: &Feed) -> Result<Option<&(Batch, Bytes)>, Behind> {
-        let made = self.0.iter().position(|(of, _)| *of == position);
+    fn of(feed: &Arc<Feed>) -> Self {
+        Self { feed: Arc::clone(feed), made: Vec::new() }
+    }
+
+    /// What the feed has next behind a position, if anything.
+    fn behind(&mut self, position: Cursor) -> Result<Option<&(Batch, Bytes)>, Behind> {
+        let made = self.made.iter().position(|(of, _)| *of == position);
         let index = match made {
             Some(index) => index,
             None => {
-                let batch = feed.pending(position)?.map(framed);
-                if self.0.len() == BATCHES_MAX {
-                    self.0.clear();
+                let batch = self.feed.pending(position)?.map(framed);
+                if self.made.len() == BATCHES_MAX {
+                    self.made.clear();
                 }
-                self.0.push((position, batch));
-                self.0.len() - 1
+                self.made.push((position, batch));
+                self.made.len() - 1
             }
         };
-        Ok(self.0[index].1.as_ref())
+        Ok(self.made[index].1.as_ref())
     }
 }
 
