@@ -114,7 +114,7 @@ impl Fleet {
                 wanted,
                 count,
                 is_before: coming.is_before,
-                judges_ids: server.peer.has_growing_ids(),
+                is_strict: server.peer.is_strict(),
                 rate: coming.rate / workers,
             });
             worker.tell(&order).await?;

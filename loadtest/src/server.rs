@@ -144,8 +144,9 @@ impl std::fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Whether each id ends with a number that is greater than the one before.
-    pub(crate) fn has_growing_ids(self) -> bool {
+    /// Whether each id ends with a number that is greater than the one before, and every line in a
+    /// line feed alone.
+    pub(crate) fn is_strict(self) -> bool {
         matches!(self, Self::Tidewire | Self::Floor)
     }
 

@@ -38,8 +38,8 @@ pub(crate) struct Opening {
     pub(crate) count: u64,
     /// Whether the flow begins only when all have come.
     pub(crate) is_before: bool,
-    /// Whether ids grow.
-    pub(crate) judges_ids: bool,
+    /// Whether ids must grow, and every line end in a line feed alone.
+    pub(crate) is_strict: bool,
     /// New connections each second; 0 is as fast as they are let in.
     pub(crate) rate: u64,
 }

@@ -48,8 +48,8 @@ impl Connection {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(_) => return Err(Fault::Refused),
         }
-        let Opening { flow, is_before, judges_ids, .. } = *opening;
-        let seen = Seen::new(flow, opening.wanted[turn], is_before, judges_ids);
+        let Opening { flow, is_before, is_strict, .. } = *opening;
+        let seen = Seen::new(flow, opening.wanted[turn], is_before, is_strict);
         let (body, frames) = (Body::NEW, Frames::default());
         Ok(Self { socket, phase: Phase::Connecting, seen, opening, body, frames })
     }
@@ -89,10 +89,11 @@ impl Connection {
             Err(_) => return Err(Fault::Ended),
         };
         let mut bytes = &buffer[..length];
+        let is_strict = self.opening.is_strict;
         let Self { body, frames, seen, .. } = self;
         while !bytes.is_empty() {
             let piece = body.next(&mut bytes)?;
-            frames.take(piece, |frame| {
+            frames.take(piece, is_strict, |frame| {
                 if let Frame::Event(event) = frame {
                     delivered(event.due);
                 }

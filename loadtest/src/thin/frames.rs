@@ -61,6 +61,8 @@ pub(super) struct Frames {
 enum At {
     #[default]
     LineStart,
+    /// Behind a CR that is all there is of a line.
+    Return,
     FieldName,
     /// Behind the colon, where one space is none of the value.
     ValueStart(Field),
@@ -85,13 +87,15 @@ struct Name {
 }
 
 impl Frames {
-    /// Takes a piece of the stream, and hands over each frame that it completes.
+    /// Takes a piece of the stream, and hands over each frame that it completes. An empty line that
+    /// ends in CR and LF may stand between frames, where it is not strict.
     ///
     /// # Errors
     /// It is not a stream of frames as they are written here, or what is handed over is refused.
     pub(super) fn take(
         &mut self,
         mut bytes: &[u8],
+        is_strict: bool,
         mut each: impl FnMut(Frame) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -123,7 +127,9 @@ impl Frames {
                 }
                 continue;
             }
-            if self.at == At::LineStart && byte == b'\n' {
+            if byte == b'\r' && self.at == At::LineStart && !self.is_event && !is_strict {
+                self.at = At::Return;
+            } else if matches!(self.at, At::LineStart | At::Return) && byte == b'\n' {
                 if let Some(frame) = self.frame()? {
                     each(frame)?;
                 }
@@ -150,6 +156,7 @@ impl Frames {
 
     fn take_byte(&mut self, byte: u8) -> Result<(), Fault> {
         match (self.at, byte) {
+            (At::Return, _) => return Err(Fault::Malformed),
             (At::LineStart, b':') => self.at = At::Comment,
             (At::LineStart, _) => {
                 self.name = Name::default();
@@ -284,9 +291,13 @@ mod tests {
                           id: 0000000a-10\nevent: tidewire.gap\ndata: {}\n\n";
 
     fn read(pieces: [&[u8]; 2]) -> Result<Vec<Frame>, Fault> {
+        read_as(pieces, true)
+    }
+
+    fn read_as(pieces: [&[u8]; 2], is_strict: bool) -> Result<Vec<Frame>, Fault> {
         let (mut frames, mut seen) = (Frames::default(), Vec::new());
         for piece in pieces {
-            frames.take(piece, |frame| {
+            frames.take(piece, is_strict, |frame| {
                 seen.push(frame);
                 Ok(())
             })?;
@@ -307,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_was_published_is_found_in_json_wherever_the_bytes_are_cut() {
-        const WRAPPED_EVENT: &str = "data: {\"connect\":{\"data\":{}}}\n\n\
+        const WRAPPED_EVENT: &str = "\r\ndata: {\"connect\":{\"data\":{}}}\n\n\
             data: {\"channel\":\"a\",\"pub\":{\"data\":\"1 20 300 xyz\"}}\n\ndata: {}\n\n";
         let checksum = crc32fast::hash(b"1 20 300 xyz");
         let event = Event { flow: 1, number: 20, due: 300, checksum, position: None };
@@ -315,8 +326,9 @@ mod tests {
         for cut in 0..WRAPPED_EVENT.len() {
             let (one, other) = WRAPPED_EVENT.as_bytes().split_at(cut);
             let whole = [note, Frame::Event(event), note];
-            assert_eq!(read([one, other]).unwrap(), whole, "cut at {cut}");
+            assert_eq!(read_as([one, other], false).unwrap(), whole, "cut at {cut}");
         }
+        assert_eq!(read([WRAPPED_EVENT.as_bytes(), b""]), Err(Fault::Malformed), "where strict");
     }
 
     #[test]

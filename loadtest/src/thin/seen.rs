@@ -11,7 +11,7 @@ use crate::flow::{self, Flow, Wanted};
 pub(super) struct Seen {
     pub(super) flow: Flow,
     pub(super) wanted: Wanted,
-    judges_ids: bool,
+    is_strict: bool,
     expects: Expects,
     /// Its first event, and how many there were.
     pub(super) first: u64,
@@ -37,13 +37,13 @@ enum Expects {
 
 impl Seen {
     /// Of one who is there before the flow begins, or comes to one that flows.
-    pub(super) fn new(flow: Flow, wanted: Wanted, is_before: bool, judges_ids: bool) -> Self {
+    pub(super) fn new(flow: Flow, wanted: Wanted, is_before: bool, is_strict: bool) -> Self {
         let expects =
             if is_before { Expects::Exactly(wanted.first_from(flow, 0)) } else { Expects::Any };
         Self {
             flow,
             wanted,
-            judges_ids,
+            is_strict,
             expects,
             first: 0,
             count: 0,
@@ -94,7 +94,7 @@ impl Seen {
         is_event: bool,
         violations: &mut Violations,
     ) {
-        if !self.judges_ids {
+        if !self.is_strict {
             return;
         }
         let goes_on = match (self.position, position) {
