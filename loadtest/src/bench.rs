@@ -1,9 +1,9 @@
 //! Everything that has a target, in one run: the floor, this hub and other servers in turn, on the same
 //! core; and what only this hub is asked.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
     fanout,
@@ -13,9 +13,10 @@ use crate::{
     mixed, network, output,
     results::{Output, Results, Target},
     server::{Peer, Server},
-    session::{self, Measured, Of, Phase, Shape, Turn},
+    session::{self, LOOK_EVERY, Measured, Of, Phase, Shape, Turn},
     source::numbered::{Numbered, Schedule},
     spread,
+    timeline::Timeline,
 };
 
 /// How much of it.
@@ -32,6 +33,8 @@ pub(crate) struct Args {
 struct Size {
     connections: u64,
     rounds: u64,
+    /// Bursts each second.
+    rate: f64,
     /// Bursts of one event; as many deliveries as memory is to be looked at after come by the others.
     singles: u64,
     eights: u64,
@@ -44,6 +47,7 @@ struct Size {
 const FULL: Size = Size {
     connections: 15_000,
     rounds: 3,
+    rate: 2.0,
     singles: 10,
     eights: 8,
     settle: Duration::from_secs(3),
@@ -54,17 +58,16 @@ const FULL: Size = Size {
 const QUICK: Size = Size {
     connections: 5_000,
     rounds: 1,
+    rate: 4.0,
     singles: 10,
     eights: 6,
     settle: Duration::from_secs(1),
-    mixed_seconds: 12,
+    mixed_seconds: 8,
     topics_rounds: 4,
     overload_bursts: 300,
 };
 
 const EVENT_BYTES: usize = 300;
-/// Bursts each second.
-const RATE: f64 = 2.0;
 /// Servers that have a turn in every round, and those that have one in the first alone.
 const EVERY_ROUND: [Peer; 4] = [Peer::Floor, Peer::Tidewire, Peer::Nchan, Peer::Naive];
 const ONCE: [Peer; 1] = [Peer::Centrifugo];
@@ -76,8 +79,9 @@ const OVERLOAD: f64 = 4.0;
 /// The part of all that comes again, and the time in which it does.
 const HERD_PART: u64 = 5;
 const HERD_SECONDS: u64 = 5;
-/// The bursts of that time.
+/// The bursts of that time, and how many there are in a second.
 const HERD_BURSTS: u64 = 10;
+const HERD_RATE: f64 = 2.0;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let size = if args.quick { QUICK } else { FULL };
@@ -90,7 +94,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     for round in 0..size.rounds {
         let once = ONCE.iter().filter(|_| round == 0);
         for peer in EVERY_ROUND.iter().chain(once).filter(|peer| peer.is_available()) {
-            results.turns.push(said(session::run(*peer, &size.side_by_side()).await?));
+            results.turns.push(said(session::run_compared(*peer, &size.side_by_side()).await?));
         }
     }
     let figures = Figures::of(&results.turns);
@@ -110,7 +114,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Target::most(
             "connect, hello and a replay of 10 events: processor time, in the floor's of a connect",
             "F",
-            Some(replay.connect_us / figures.floor.connect_us),
+            replay.each.map(|each| each.connect_us / figures.floor.connect_us),
             1.6,
         ),
         Target::most(
@@ -156,7 +160,7 @@ fn said(turn: Turn) -> Turn {
 }
 
 fn print_targets(targets: &[Target]) {
-    output::line("\ntargets: F is the floor, N is nchan");
+    output::line("\ntargets: F is the floor's figure, N is nchan's");
     for target in targets {
         let value = target.value.map_or_else(|| "–".to_owned(), |value| target.in_unit(value));
         let sign = if target.is_least { '≥' } else { '≤' };
@@ -173,7 +177,7 @@ fn print_targets(targets: &[Target]) {
 impl Size {
     fn side_by_side(&self) -> Shape {
         let mut shape = Shape::of_one_topic(self.connections, EVENT_BYTES, self.settle);
-        shape.phases = fanout::phases(&[1, 8], RATE, self.singles);
+        shape.phases = fanout::phases(&[1, 8], self.rate, self.singles);
         shape.phases[1].schedule.bursts = self.eights;
         shape
     }
@@ -219,10 +223,10 @@ impl Middle {
         Self {
             single_us: cost(1),
             eight_us: cost(8),
-            idle_bytes: middle(&|turn| Some(turn.idle_bytes)),
-            after_bytes: middle(&|turn| Some(turn.after_bytes)),
+            idle_bytes: middle(&|turn| Some(turn.each?.idle_bytes)),
+            after_bytes: middle(&|turn| Some(turn.each?.after_bytes)),
             p99_ms: middle(&|turn| Some(turn.phase(Of::Latency, |_| true)?.p99_ms)),
-            connect_us: middle(&|turn| Some(turn.connect_us)),
+            connect_us: middle(&|turn| Some(turn.each?.connect_us)),
         }
     }
 
@@ -251,12 +255,17 @@ impl Figures {
         let ratio = |value: f64| (!value.is_nan()).then_some(value);
         vec![
             Target::most(
-                "processor time of a delivery, one event at a time",
+                "processor time of a delivery, one event at a time, in the floor's",
                 "F",
                 ratio(tidewire.single_us / floor.single_us),
                 1.20,
             ),
-            Target::most("the same", "N", ratio(tidewire.single_us / nchan.single_us), 0.45),
+            Target::most(
+                "the same, in nchan's",
+                "N",
+                ratio(tidewire.single_us / nchan.single_us),
+                0.45,
+            ),
             Target::most(
                 "processor time of a delivery, eight at once, in the floor's of a single one",
                 "F",
@@ -282,7 +291,7 @@ impl Figures {
                 1.05,
             ),
             Target::most(
-                "p99 of one event to all connections",
+                "p99 of one event to all connections, in the floor's",
                 "F",
                 ratio(tidewire.p99_ms / floor.p99_ms),
                 1.25,
@@ -321,8 +330,9 @@ async fn herd(size: &Size) -> anyhow::Result<Turn> {
     };
     fleet.open(&server, &coming(size.connections, true, 0)).await?;
     fleet.all_live().await?;
+    let timeline = Timeline::start(Arc::clone(&fleet.heard), pids.clone(), LOOK_EVERY, None);
     let measured = |what: &str, bursts: u64| {
-        let schedule = Schedule { rate: RATE, burst: 1, bursts };
+        let schedule = Schedule { rate: HERD_RATE, burst: 1, bursts };
         Measured { what: what.to_owned(), of: Of::Latency, schedule }
     };
     let before = measured("before", HERD_BURSTS);
@@ -333,23 +343,14 @@ async fn herd(size: &Size) -> anyhow::Result<Turn> {
     let meanwhile = measured("while one of five comes again", HERD_BURSTS);
     let meanwhile = session::phase(&mut numbered, &mut fleet, &pids, &meanwhile).await?;
     fleet.all_live().await?;
-    let timeline = Vec::new();
-    sleep(size.settle).await;
     // It takes two words until the newcomers are sure what they must get.
     for _ in 0..2 {
         fleet.published(FLOW, numbered.record.events()).await?;
     }
     let last = measured("after", 1);
     session::phase(&mut numbered, &mut fleet, &pids, &last).await?;
+    let timeline = timeline.stop().await?;
     let verdict = fleet.finish(&[numbered.record]).await?;
-    Ok(Turn {
-        peer: server.peer,
-        connections: size.connections,
-        connect_us: 0.0,
-        idle_bytes: 0.0,
-        after_bytes: 0.0,
-        phases: vec![before, meanwhile],
-        verdict,
-        timeline,
-    })
+    let (peer, connections, phases) = (server.peer, size.connections, vec![before, meanwhile]);
+    Ok(Turn { peer, connections, is_compared: false, each: None, phases, verdict, timeline })
 }

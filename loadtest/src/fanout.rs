@@ -8,7 +8,7 @@ use crate::{
     network, output,
     results::{Output, Results},
     server::Peer,
-    session::{self, Measured, Of, Phase, Shape, Turn},
+    session::{self, Each, Measured, Of, Phase, Shape, Turn},
     source::numbered::Schedule,
 };
 
@@ -51,7 +51,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut results = Results::new("fanout");
     for _ in 0..args.rounds {
         for peer in &args.peer {
-            let turn = session::run(*peer, &shape).await?;
+            let turn = session::run_compared(*peer, &shape).await?;
             print(&turn);
             results.turns.push(turn);
         }
@@ -66,6 +66,7 @@ pub(crate) fn phases(sizes: &[u64], rate: f64, bursts: u64) -> Vec<Measured> {
             1 => "one event at a time".to_owned(),
             _ => format!("{burst} events at once"),
         };
+        let what = if of == Of::Latency { format!("{what}, not steered") } else { what };
         Measured { what, of, schedule: Schedule { rate, burst, bursts } }
     };
     let costs = sizes.iter().map(|burst| measured(Of::Processor, *burst));
@@ -74,11 +75,14 @@ pub(crate) fn phases(sizes: &[u64], rate: f64, bursts: u64) -> Vec<Measured> {
 
 /// What a turn has shown, in a few lines.
 pub(crate) fn print(turn: &Turn) {
-    output::line(format!(
-        "{}: {} connections, {:.1} µs of processor time and {:.0} bytes each; {:.0} bytes after \
-         the last event",
-        turn.peer, turn.connections, turn.connect_us, turn.idle_bytes, turn.after_bytes
-    ));
+    let cost = turn.each.map_or_else(String::new, |each| {
+        let Each { connect_us, idle_bytes, after_bytes } = each;
+        format!(
+            ", {connect_us:.1} µs of processor time and {idle_bytes:.0} bytes each; {after_bytes:.0} \
+             bytes after the last event"
+        )
+    });
+    output::line(format!("{}: {} connections{cost}", turn.peer, turn.connections));
     for phase in &turn.phases {
         print_phase(phase);
     }
@@ -93,10 +97,9 @@ fn print_phase(phase: &Phase) {
             phase.own_us,
             phase.kernel_us,
         ),
-        Of::Latency => format!(
-            "p50 {:.1}, p99 {:.1}, max {:.1} ms, without steering",
-            phase.p50_ms, phase.p99_ms, phase.max_ms
-        ),
+        Of::Latency => {
+            format!("p50 {:.1}, p99 {:.1}, max {:.1} ms", phase.p50_ms, phase.p99_ms, phase.max_ms)
+        }
     };
     output::line(format!(
         "  {}: {what}; {} deliveries in {:.1} s, {} segments sent again",

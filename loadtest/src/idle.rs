@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     output::line(network::describe());
     let mut results = Results::new("idle");
     for peer in &args.peer {
-        let turn = session::run(*peer, &shape).await?;
+        let turn = session::run_compared(*peer, &shape).await?;
         fanout::print(&turn);
         results.turns.push(turn);
     }

@@ -18,7 +18,7 @@ use crate::{
     network, output,
     results::{Output, Results},
     server::Server,
-    session::{Of, Phase, Turn},
+    session::{Each, Of, Phase, Turn},
     source::numbered::{Numbered, Record, Schedule},
     timeline::Timeline,
     usage,
@@ -153,7 +153,8 @@ pub(crate) async fn measure(
     let verdict = fleet.finish(&records).await?;
     network::steer(true)?;
     let (peer, phases) = (server.peer, vec![alone, beside]);
-    Ok(Turn { peer, connections, connect_us, idle_bytes, after_bytes, phases, verdict, timeline })
+    let each = Some(Each { connect_us, idle_bytes, after_bytes });
+    Ok(Turn { peer, connections, is_compared: false, each, phases, verdict, timeline })
 }
 
 /// What there was before anybody came.

@@ -31,7 +31,9 @@ pub(crate) fn render(results: &Results) -> String {
         write_to(&mut page, format_args!("<p>{}</p>\n", escape(note)));
     }
     if results.turns.len() > 1 {
-        page += "<h2>Each turn</h2>\n";
+        page += "<h2>Each turn</h2>\n<p>What a delivery costs is to be read where receiving is steered away \
+                 from the server's core, and how long it takes where it is not: see \
+                 <code>docs/performance/README.md</code>.</p>\n";
     }
     for (number, turn) in results.turns.iter().enumerate() {
         page += &turn_section(number + 1, turn, results.turns.len() == 1);
@@ -96,7 +98,7 @@ fn targets(targets: &[Target]) -> String {
     let mut text =
         "<h2>Targets</h2>\n<p>Ratios are of servers that had their turns in this run, on \
                     the same core. The floor sends prepared bytes with one system call for each \
-                    connection, and does nothing else.</p>\n<table><thead><tr><th>Figure</th>\
+                    connection, and does nothing else: F is its figure, N is nchan's.</p>\n<table><thead><tr><th>Figure</th>\
                     <th class=\"number\">Measured</th><th class=\"number\">Must</th><th></th></tr>\
                     </thead><tbody>\n"
             .to_owned();
@@ -123,8 +125,9 @@ fn targets(targets: &[Target]) -> String {
 
 /// Bars of what servers with more than one turn, or of more than one kind, differ in.
 fn comparison(turns: &[Turn]) -> String {
+    let turns = || turns.iter().filter(|turn| turn.is_compared);
     let mut peers: Vec<Peer> = Vec::new();
-    for turn in turns {
+    for turn in turns() {
         if !peers.contains(&turn.peer) {
             peers.push(turn.peer);
         }
@@ -135,7 +138,7 @@ fn comparison(turns: &[Turn]) -> String {
     let bars = |figure: &dyn Fn(&Turn) -> Option<[f64; 2]>| -> Vec<(String, [f64; 2])> {
         let of = |peer: &Peer| {
             let found: Vec<_> =
-                turns.iter().filter(|turn| turn.peer == *peer).filter_map(figure).collect();
+                turns().filter(|turn| turn.peer == *peer).filter_map(figure).collect();
             let middle = |part: usize| median(found.iter().map(|parts| parts[part]).collect());
             (!found.is_empty()).then(|| (peer.to_string(), [middle(0), middle(1)]))
         };
@@ -169,19 +172,19 @@ fn comparison(turns: &[Turn]) -> String {
             "Memory of a connection, before the first event",
             "bytes",
             None,
-            bars(&|turn| Some([turn.idle_bytes.max(0.0), 0.0])),
+            bars(&|turn| Some([turn.each?.idle_bytes.max(0.0), 0.0])),
         ),
         (
             "Memory of a connection, after the last event",
             "bytes",
             None,
-            bars(&|turn| Some([turn.after_bytes.max(0.0), 0.0])),
+            bars(&|turn| Some([turn.each?.after_bytes.max(0.0), 0.0])),
         ),
         (
             "Processor time of a new connection",
             "µs",
             None,
-            bars(&|turn| Some([turn.connect_us, 0.0])),
+            bars(&|turn| Some([turn.each?.connect_us, 0.0])),
         ),
     ] {
         if bars.len() > 1 {
@@ -194,16 +197,28 @@ fn comparison(turns: &[Turn]) -> String {
 fn turn_section(number: usize, turn: &Turn, is_open: bool) -> String {
     let open = if is_open { " open" } else { "" };
     let mut text = format!(
-        "<details{open}><summary>{number}. {}, {} connections</summary>\n<p>{}. A connection cost \
-         {:.1} µs of the server's processor time to begin with, and {} bytes of its memory; {} after \
-         the last event.</p>\n",
+        "<details{open}><summary>{number}. {}, {} connections: {}</summary>\n<p>{}.",
         turn.peer,
         grouped(turn.connections),
+        turn.phases.first().map_or("a replay", |phase| &phase.what),
         escape(&turn.verdict.describe()),
-        turn.connect_us,
-        plain(turn.idle_bytes),
-        plain(turn.after_bytes),
     );
+    if let Some(each) = turn.each {
+        write_to(
+            &mut text,
+            format_args!(
+                " A connection cost {:.1} µs of the server's processor time to begin with, and {} \
+                 bytes of its memory; {} after the last event.",
+                each.connect_us,
+                plain(each.idle_bytes),
+                plain(each.after_bytes)
+            ),
+        );
+    }
+    text += "</p>\n";
+    if turn.phases.is_empty() {
+        return text + "</details>\n";
+    }
     text += "<table><thead><tr><th>Phase</th><th class=\"number\">Deliveries</th>\
              <th class=\"number\">µs of processor time each</th><th class=\"number\">p50 ms</th>\
              <th class=\"number\">p99 ms</th><th class=\"number\">longest ms</th>\

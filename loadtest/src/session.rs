@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How often a timeline has a look.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between the last delivery of one phase and the next phase.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Bursts before anything counts: what is touched for the first time costs more.
@@ -69,15 +69,23 @@ impl Shape {
 pub(crate) struct Turn {
     pub(crate) peer: Peer,
     pub(crate) connections: u64,
-    /// The server's processor time for each connection: accept, request, head, hello, and what is
-    /// replayed.
-    pub(crate) connect_us: f64,
-    /// Private memory for each connection before the first event, and after the last.
-    pub(crate) idle_bytes: f64,
-    pub(crate) after_bytes: f64,
+    /// Whether it was a turn like those of the other servers, to be compared.
+    pub(crate) is_compared: bool,
+    /// Where that was looked at.
+    pub(crate) each: Option<Each>,
     pub(crate) phases: Vec<Phase>,
     pub(crate) verdict: Verdict,
     pub(crate) timeline: Vec<Sample>,
+}
+
+/// What each connection cost the server.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Each {
+    /// Processor time: accept, request, head, hello, and what is replayed.
+    pub(crate) connect_us: f64,
+    /// Private memory before the first event, and after the last.
+    pub(crate) idle_bytes: f64,
+    pub(crate) after_bytes: f64,
 }
 
 /// What a phase of a turn has shown.
@@ -120,9 +128,14 @@ pub(crate) async fn run(peer: Peer, shape: &Shape) -> anyhow::Result<Turn> {
     run_on(Server::start(peer).await?, shape).await
 }
 
+/// The same, as one of several servers that are compared.
+pub(crate) async fn run_compared(peer: Peer, shape: &Shape) -> anyhow::Result<Turn> {
+    Ok(Turn { is_compared: true, ..run(peer, shape).await? })
+}
+
 /// Runs one turn of a server that has just been started.
 #[expect(clippy::cast_precision_loss, reason = "counts and sizes are far below 2^52")]
-pub(crate) async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
+async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
     let pids = server.pids();
     let connections = shape.connections.max(1) as f64;
     let flow = Flow { number: 0, topics: shape.topics };
@@ -163,7 +176,9 @@ pub(crate) async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<
     let timeline = timeline.stop().await?;
     let verdict = fleet.finish(&[numbered.record]).await?;
     let (peer, connections) = (server.peer, shape.connections);
-    Ok(Turn { peer, connections, connect_us, idle_bytes, after_bytes, phases, verdict, timeline })
+    // What one connection among many costs cannot be seen by one alone.
+    let each = (connections > 1).then_some(Each { connect_us, idle_bytes, after_bytes });
+    Ok(Turn { peer, connections, is_compared: false, each, phases, verdict, timeline })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
