@@ -4,9 +4,12 @@ pub(crate) mod message;
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::Ipv4Addr,
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -87,15 +90,6 @@ impl Fleet {
 
     /// Has subscribers come, shared out over the processes.
     pub(crate) async fn open(&mut self, server: &Server, coming: &Coming) -> anyhow::Result<()> {
-        self.open_at(server.http, server, coming).await
-    }
-
-    async fn open_at(
-        &mut self,
-        to: SocketAddrV4,
-        server: &Server,
-        coming: &Coming,
-    ) -> anyhow::Result<()> {
         let workers = self.workers.len() as u64;
         let mut given = 0;
         for (number, worker) in self.workers.iter_mut().enumerate() {
@@ -107,7 +101,7 @@ impl Fleet {
             wanted.rotate_left(turn);
             given = until;
             let order = Order::Open(Opening {
-                to,
+                to: server.http,
                 from: worker.from,
                 path: server.path.clone(),
                 flow: coming.flow,
@@ -226,8 +220,7 @@ impl Worker {
         let input = child.stdin.take().context("its input")?;
         let output = child.stdout.take().context("its output")?;
         let listening = tokio::spawn(listen(output, number, Arc::clone(heard)));
-        // An address of its own: each has as many ports as there are.
-        let from = Ipv4Addr::new(127, 0, 0, u8::try_from(number + 2)?);
+        let from = next_address()?;
         Ok(Self { child, input, listening, from, orders: 0 })
     }
 
@@ -237,6 +230,15 @@ impl Worker {
         self.orders += 1;
         self.input.write_all(&line).await.context("a process of clients takes no orders")
     }
+}
+
+/// An address for one process of clients, which no other has had: one has some 28,000 ports, and those
+/// of connections that are over stay taken for a minute.
+fn next_address() -> anyhow::Result<Ipv4Addr> {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let given = GIVEN.fetch_add(1, Relaxed);
+    // 127.0.0.1 is the servers'.
+    Ok(Ipv4Addr::new(127, 0, u8::try_from(given / 250)?, u8::try_from(given % 250 + 2)?))
 }
 
 async fn listen(output: ChildStdout, number: usize, heard: Arc<Heard>) -> anyhow::Result<()> {

@@ -18,7 +18,7 @@ use crate::{
     network, output,
     results::{Output, Results},
     server::Server,
-    session::{Each, Of, Phase, Turn},
+    session::{Each, Look, Measured, Of, Turn},
     source::numbered::{Numbered, Record, Schedule},
     timeline::Timeline,
     usage,
@@ -116,10 +116,12 @@ pub(crate) async fn measure(
     let said = is_said.then_some(SAID_EVERY);
     let timeline = Timeline::start(Arc::clone(&fleet.heard), pids.clone(), every, said);
     let alone_seconds = (seconds / 4).min(ALONE_SECONDS_MAX);
-    let alone = observed(&fleet, &pids, "a topic of ten, alone", async {
-        small.publish(lasting(SMALL_RATE, alone_seconds)).await
-    });
-    let alone = alone.await?;
+    let alone = small_topic("a topic of ten, alone", lasting(SMALL_RATE, alone_seconds));
+    let look = Look::begin(&fleet, &pids)?;
+    small.publish(alone.schedule).await?;
+    fleet.settle(&small.record).await?;
+    let small_before = small.record.events();
+    let alone = look.end(&fleet, SMALL, small_before, &alone)?;
 
     let rest = Duration::from_secs(seconds - alone_seconds);
     let flows = vec![
@@ -127,10 +129,7 @@ pub(crate) async fn measure(
         Flowing::start(Numbered::new(&server, BUSY, event_bytes).await?, BUSY_RATE),
         Flowing::start(Numbered::new(&server, SPARSE, event_bytes).await?, SPARSE_RATE),
     ];
-    let heard = Arc::clone(&fleet.heard);
-    heard.mark();
-    let (mark, begun) = (usage::cpu_times(&pids)?, Instant::now());
-    let deliveries = heard.sum(|status| status.deliveries);
+    let look = Look::begin(&fleet, &pids)?;
     come_and_go(&server, &mut fleet, &flows, churn, rest).await?;
     let mut records = Vec::new();
     for flow in flows {
@@ -139,14 +138,10 @@ pub(crate) async fn measure(
     for record in &records {
         fleet.settle(record).await?;
     }
-    let beside = summed(
-        "a topic of ten, beside all the others",
-        &fleet,
-        heard.sum(|status| status.deliveries) - deliveries,
-        begun.elapsed(),
-        mark,
-        usage::cpu_times(&pids)?,
-    );
+    let published = records.iter().map(Record::events).sum::<u64>() - small_before;
+    let beside =
+        small_topic("a topic of ten, beside all the others", lasting(SMALL_RATE, rest.as_secs()));
+    let beside = look.end(&fleet, SMALL, published, &beside)?;
     sleep(SETTLE).await;
     let after_bytes = before.bytes_each(&pids, connections)?;
     let timeline = timeline.stop().await?;
@@ -155,6 +150,11 @@ pub(crate) async fn measure(
     let (peer, phases) = (server.peer, vec![alone, beside]);
     let each = Some(Each { connect_us, idle_bytes, after_bytes });
     Ok(Turn { peer, connections, is_compared: false, each, phases, verdict, timeline })
+}
+
+/// A phase whose times are the small topic's.
+fn small_topic(what: &str, schedule: Schedule) -> Measured {
+    Measured { what: what.to_owned(), of: Of::Latency, schedule }
 }
 
 /// What there was before anybody came.
@@ -250,50 +250,4 @@ async fn come_and_go(
         }
     }
     Ok(())
-}
-
-/// The times of the small topic's deliveries while something is done.
-async fn observed(
-    fleet: &Fleet,
-    pids: &[u32],
-    what: &str,
-    work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<Phase> {
-    fleet.heard.mark();
-    let (cpu, begun) = (usage::cpu_times(pids)?, Instant::now());
-    let deliveries = fleet.heard.sum(|status| status.deliveries);
-    work.await?;
-    // The last event's way to all, and until clients have said so.
-    sleep(Duration::from_millis(500)).await;
-    let deliveries = fleet.heard.sum(|status| status.deliveries) - deliveries;
-    Ok(summed(what, fleet, deliveries, begun.elapsed(), cpu, usage::cpu_times(pids)?))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a number of deliveries")]
-fn summed(
-    what: &str,
-    fleet: &Fleet,
-    deliveries: u64,
-    time: Duration,
-    before: [f64; 2],
-    after: [f64; 2],
-) -> Phase {
-    let times = fleet.heard.since_mark(SMALL);
-    let spent = [0, 1].map(|part| after[part] - before[part]);
-    let [own_us, kernel_us] = spent.map(|spent| spent * 1e6 / deliveries.max(1) as f64);
-    Phase {
-        what: what.to_owned(),
-        of: Of::Latency,
-        retransmissions: 0,
-        burst: 1,
-        published: 0,
-        deliveries,
-        seconds: time.as_secs_f64(),
-        own_us,
-        kernel_us,
-        cpu_seconds: spent.iter().sum(),
-        p50_ms: times.percentile_ms(50),
-        p99_ms: times.percentile_ms(99),
-        max_ms: times.max_ms(),
-    }
 }

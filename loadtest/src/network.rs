@@ -9,6 +9,7 @@ use std::{
     env, fs,
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
+    sync::OnceLock,
     thread,
 };
 
@@ -79,14 +80,18 @@ pub(crate) fn steer(is_on: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The core that servers have for themselves, where there is more than one.
+static SERVER_CORE: OnceLock<usize> = OnceLock::new();
+
 /// Leaves the first core to the server: this process, its threads and those that it starts run on
 /// the others, where there are any.
 pub(crate) fn leave_server_core() -> anyhow::Result<()> {
     let cores = cores()?;
-    if let [_, others @ ..] = &cores[..]
+    if let [first, others @ ..] = &cores[..]
         && !others.is_empty()
     {
         sched_setaffinity(None, &set_of(others))?;
+        SERVER_CORE.get_or_init(|| *first);
     }
     Ok(())
 }
@@ -96,9 +101,8 @@ pub(crate) fn on_server_core<Done: Send + 'static>(
     work: impl FnOnce() -> Done + Send + 'static,
 ) -> anyhow::Result<Done> {
     let on_core = thread::spawn(move || -> anyhow::Result<Done> {
-        // The first of the machine's: this process itself has left it.
-        if thread::available_parallelism()?.get() > 1 || cores()?.first() != Some(&0) {
-            sched_setaffinity(None, &set_of(&[0]))?;
+        if let Some(core) = SERVER_CORE.get() {
+            sched_setaffinity(None, &set_of(&[*core]))?;
         }
         Ok(work())
     });

@@ -181,7 +181,6 @@ async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
     Ok(Turn { peer, connections, is_compared: false, each, phases, verdict, timeline })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 /// Publishes as a schedule says, and waits until everybody has everything.
 pub(crate) async fn phase(
     numbered: &mut Numbered,
@@ -189,36 +188,68 @@ pub(crate) async fn phase(
     pids: &[u32],
     measured: &Measured,
 ) -> anyhow::Result<Phase> {
-    let Measured { ref what, of, schedule } = *measured;
-    network::steer(of == Of::Processor)?;
-    let retransmissions = usage::retransmissions()?;
-    let delivered = |fleet: &Fleet| fleet.heard.sum(|status| status.deliveries);
-    let (before, published_before) = (delivered(fleet), numbered.record.events());
-    fleet.heard.mark();
-    let cpu_before = usage::cpu_times(pids)?;
-    let begun = Instant::now();
-    numbered.publish(schedule).await?;
+    network::steer(measured.of == Of::Processor)?;
+    let published = numbered.record.events();
+    let look = Look::begin(fleet, pids)?;
+    numbered.publish(measured.schedule).await?;
     fleet.settle(&numbered.record).await?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let cpu = usage::cpu_times(pids)?;
-    let times = fleet.heard.since_mark(numbered.record.flow);
-    let deliveries = delivered(fleet) - before;
-    let spent = [0, 1].map(|part| cpu[part] - cpu_before[part]);
-    let [own_us, kernel_us] = spent.map(|spent| spent * 1e6 / deliveries.max(1) as f64);
+    let published = numbered.record.events() - published;
+    let phase = look.end(fleet, numbered.record.flow, published, measured)?;
     network::steer(true)?;
-    Ok(Phase {
-        what: what.clone(),
-        of,
-        retransmissions: usage::retransmissions()? - retransmissions,
-        burst: schedule.burst,
-        published: numbered.record.events() - published_before,
-        deliveries,
-        seconds,
-        own_us,
-        kernel_us,
-        cpu_seconds: spent.iter().sum(),
-        p50_ms: times.percentile_ms(50),
-        p99_ms: times.percentile_ms(99),
-        max_ms: times.max_ms(),
-    })
+    Ok(phase)
+}
+
+/// The beginning of a phase.
+pub(crate) struct Look {
+    pids: Vec<u32>,
+    begun: Instant,
+    cpu: [f64; 2],
+    deliveries: u64,
+    retransmissions: u64,
+}
+
+impl Look {
+    /// What there is before it.
+    pub(crate) fn begin(fleet: &Fleet, pids: &[u32]) -> anyhow::Result<Self> {
+        fleet.heard.mark();
+        Ok(Self {
+            pids: pids.to_vec(),
+            begun: Instant::now(),
+            cpu: usage::cpu_times(pids)?,
+            deliveries: fleet.heard.sum(|status| status.deliveries),
+            retransmissions: usage::retransmissions()?,
+        })
+    }
+
+    /// What there has been since. Times are those of one flow's deliveries.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub(crate) fn end(
+        self,
+        fleet: &Fleet,
+        flow: Flow,
+        published: u64,
+        measured: &Measured,
+    ) -> anyhow::Result<Phase> {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let cpu = usage::cpu_times(&self.pids)?;
+        let times = fleet.heard.since_mark(flow);
+        let deliveries = fleet.heard.sum(|status| status.deliveries) - self.deliveries;
+        let spent = [0, 1].map(|part| cpu[part] - self.cpu[part]);
+        let [own_us, kernel_us] = spent.map(|spent| spent * 1e6 / deliveries.max(1) as f64);
+        Ok(Phase {
+            what: measured.what.clone(),
+            of: measured.of,
+            retransmissions: usage::retransmissions()? - self.retransmissions,
+            burst: measured.schedule.burst,
+            published,
+            deliveries,
+            seconds,
+            own_us,
+            kernel_us,
+            cpu_seconds: spent.iter().sum(),
+            p50_ms: times.percentile_ms(50),
+            p99_ms: times.percentile_ms(99),
+            max_ms: times.max_ms(),
+        })
+    }
 }

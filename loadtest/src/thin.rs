@@ -94,6 +94,8 @@ struct Clients {
     epoll: OwnedFd,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
+    /// Where among the connections each flow's next leaver is looked for.
+    next_leaver: HashMap<u16, usize>,
     openings: VecDeque<Begun>,
     /// The beginning of an order.
     input: Vec<u8>,
@@ -123,6 +125,7 @@ impl Clients {
             epoll,
             connections: Vec::new(),
             free: Vec::new(),
+            next_leaver: HashMap::new(),
             openings: VecDeque::new(),
             input: Vec::new(),
             settled: HashMap::new(),
@@ -162,7 +165,7 @@ impl Clients {
                 self.openings.push_back(Begun { opening: Rc::new(opening), since, count: 0 });
             }
             Order::Close { flow, count } => {
-                for index in self.oldest_of(flow, count) {
+                for index in self.leavers(flow, count) {
                     self.close(index);
                 }
             }
@@ -188,13 +191,23 @@ impl Clients {
         Ok(())
     }
 
-    fn oldest_of(&self, flow: u16, count: u64) -> Vec<usize> {
-        let is_live = |connection: &Connection| {
-            connection.phase == Phase::Live && connection.seen.flow.number == flow
+    /// Those of a flow's subscribers who leave next: all have their turn, so that one who has just come
+    /// stays for a while.
+    fn leavers(&mut self, flow: u16, count: u64) -> Vec<usize> {
+        let length = self.connections.len();
+        let is_one = |index: &usize| {
+            let connection = self.connections[*index].as_ref();
+            connection.is_some_and(|connection| {
+                connection.phase == Phase::Live && connection.seen.flow.number == flow
+            })
         };
-        let live = self.connections.iter().enumerate();
-        let live = live.filter(|(_, connection)| connection.as_ref().is_some_and(is_live));
-        live.map(|(index, _)| index).take(usize::try_from(count).unwrap_or(usize::MAX)).collect()
+        let turn = self.next_leaver.get(&flow).copied().unwrap_or_default();
+        let indices = (0..length).map(|offset| (turn + offset) % length).filter(is_one);
+        let leavers: Vec<_> = indices.take(usize::try_from(count).unwrap_or(usize::MAX)).collect();
+        if let Some(last) = leavers.last() {
+            self.next_leaver.insert(flow, last + 1);
+        }
+        leavers
     }
 
     /// Begins the connections that are due, as long as not too many are on their way.
