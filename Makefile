@@ -1,7 +1,7 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-clients lint docs unit stories clients proxies faults measure measure-nats clean
+.PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-clients lint docs unit stories clients proxies faults measure measure-nats bench clean
 
 help: ## List the targets
 	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
@@ -70,6 +70,9 @@ measure-nats: build ## Measure the same on NATS, beside publishing without a hub
 	TMPDIR=target target/release/loadtest storm --window-events-max 4096
 	TMPDIR=target target/release/loadtest scale
 	TMPDIR=target target/release/loadtest rollout
+
+bench: ## Judge and measure the edge beside the floor and other servers, and print what has a target (9 minutes; QUICK=1: 2)
+	@scripts/bench $(if $(QUICK),--quick)
 
 clean: ## Remove what was built and installed here, but no data
 	cargo clean

@@ -1,19 +1,37 @@
 //! Load on Tidewire from outside, what it costs, and whether everything came.
 
 mod arrivals;
+mod bench;
+mod clock;
 mod crowd;
+mod fanout;
+mod fleet;
+mod floor;
+mod flow;
+mod histogram;
+mod idle;
 mod latency;
 mod memory;
+mod mixed;
+mod naive;
+mod network;
 mod output;
+mod page;
 mod pipeline;
 mod processes;
 mod publish;
+mod results;
 mod rollout;
 mod scale;
+mod server;
+mod session;
 mod slow;
 mod source;
+mod spread;
 mod sse;
 mod storm;
+mod thin;
+mod timeline;
 mod topics;
 mod usage;
 mod viewer;
@@ -72,16 +90,77 @@ enum Scenario {
     /// The time of a delivery begins when its event is handed in to be published, and ends when a
     /// reader has it. The kernel's figure is the whole machine's.
     Slow(slow::Args),
+    /// Events to thousands of connections, one at a time and several at once: what a delivery costs
+    /// the server, how long it takes, and whether everybody got everything.
+    ///
+    /// Servers have their turn one after the other on the same core. The time of a delivery begins
+    /// when its event was due, however late its publisher was.
+    Fanout(fanout::Args),
+    /// Memory of each connection: as they have come, and after a million deliveries.
+    Idle(idle::Args),
+    /// The same deliveries over one topic, over thousands, and by wildcards.
+    Topics(spread::Args),
+    /// A dashboard's day: clients come and leave, sparse topics and busy ones; and a topic of ten
+    /// clients, alone and while a topic of thousands has its events.
+    Mixed(mixed::Args),
+    /// The same for an hour, or for as long as is said.
+    Soak(mixed::Args),
+    /// Everything that has a target, beside the floor and other servers: `make bench`.
+    Bench(bench::Args),
+    /// Clients, as they are told on the input.
+    #[command(hide = true)]
+    Clients,
+    /// The floor that servers are compared with.
+    #[command(hide = true)]
+    Floor(floor::Args),
+    /// The server that one writes first.
+    #[command(hide = true)]
+    Naive(naive::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    let scenario = Cli::parse().scenario;
+    if let Some(is_plain_wanted) = scenario.wants_own_network() {
+        network::enter(is_plain_wanted)?;
+        network::leave_server_core()?;
+    }
+    match scenario {
+        Scenario::Clients => thin::run(),
+        Scenario::Floor(args) => floor::run(&args),
+        scenario => run(scenario),
+    }
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().scenario {
+async fn run(scenario: Scenario) -> anyhow::Result<()> {
+    match scenario {
         Scenario::Publish(args) => publish::run(args).await,
         Scenario::Memory(args) => memory::run(args).await,
         Scenario::Storm(args) => storm::run(args).await,
         Scenario::Scale(args) => scale::run(args).await,
         Scenario::Rollout(args) => rollout::run(args).await,
         Scenario::Slow(args) => slow::run(args).await,
+        Scenario::Fanout(args) => fanout::run(args).await,
+        Scenario::Bench(args) => bench::run(args).await,
+        Scenario::Idle(args) => idle::run(args).await,
+        Scenario::Topics(args) => spread::run(args).await,
+        Scenario::Mixed(args) => mixed::run(args).await,
+        Scenario::Soak(args) => mixed::soak(args).await,
+        Scenario::Naive(args) => naive::run(args).await,
+        Scenario::Clients | Scenario::Floor(_) => Ok(()),
+    }
+}
+
+impl Scenario {
+    /// Of one that measures beside other servers, whether it shall stay on plain loopback.
+    fn wants_own_network(&self) -> Option<bool> {
+        match self {
+            Self::Fanout(args) => Some(args.output.plain_network),
+            Self::Bench(args) => Some(args.output.plain_network),
+            Self::Idle(args) => Some(args.output.plain_network),
+            Self::Topics(args) => Some(args.output.plain_network),
+            Self::Mixed(args) | Self::Soak(args) => Some(args.output.plain_network),
+            _ => None,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Publishes numbered events on one stream, and remembers every receipt.
 
+pub(crate) mod numbered;
+
 use std::{
     sync::{
         Arc,

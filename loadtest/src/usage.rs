@@ -49,6 +49,35 @@ pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     memory(pid, "VmRSS:")
 }
 
+/// Resident memory of some processes that no file stands behind, in bytes: what they have for
+/// themselves, without their programs' code.
+pub(crate) fn private_bytes(pids: &[u32]) -> anyhow::Result<u64> {
+    let names = ["RssAnon:", "RssShmem:"];
+    let parts = pids.iter().flat_map(|pid| names.map(|name| memory(*pid, name)));
+    parts.sum()
+}
+
+/// Processor time of some processes so far, in seconds: their own, and the kernel's for them.
+pub(crate) fn cpu_times(pids: &[u32]) -> anyhow::Result<[f64; 2]> {
+    let mut sum = [0.0; 2];
+    for pid in pids {
+        for (sum, time) in sum.iter_mut().zip(cpu_times_of(*pid)?) {
+            *sum += time;
+        }
+    }
+    Ok(sum)
+}
+
+/// Segments that this network has had to send again.
+pub(crate) fn retransmissions() -> anyhow::Result<u64> {
+    let snmp = fs::read_to_string("/proc/net/snmp")?;
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = lines.next().zip(lines.next()).context("TCP's counters in /proc")?;
+    let mut counters = names.split(' ').zip(values.split(' '));
+    let found = counters.find(|(name, _)| *name == "RetransSegs");
+    Ok(found.context("RetransSegs in /proc")?.1.parse()?)
+}
+
 /// What all TCP sockets of this machine hold of the kernel's memory for what is sent and received,
 /// in bytes. The sockets themselves are not in it.
 pub(crate) fn socket_bytes() -> anyhow::Result<u64> {
@@ -74,13 +103,18 @@ fn all_cpu_seconds(pids: &[u32]) -> anyhow::Result<f64> {
     pids.iter().map(|pid| cpu_seconds(*pid)).sum()
 }
 
-/// Processor time of a process so far, its own and the kernel's for it.
 fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    Ok(cpu_times_of(pid)?.iter().sum())
+}
+
+/// Processor time of a process so far, its own and the kernel's for it.
+fn cpu_times_of(pid: u32) -> anyhow::Result<[f64; 2]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in brackets, may hold anything: the fields that count follow its end.
     let (_, fields) = stat.rsplit_once(") ").context("a name in brackets in /proc")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
-    Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+    let mut ticks = fields.split(' ').skip(11).map(str::parse::<f64>);
+    let (own, kernel) = ticks.next().zip(ticks.next()).context("its times in /proc")?;
+    Ok([own? / TICKS_PER_SECOND, kernel? / TICKS_PER_SECOND])
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! One topic and many connections: what a delivery costs the server, alone and with others pending.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::{
+    network, output,
+    results::{Output, Results},
+    server::Peer,
+    session::{self, Each, Measured, Of, Phase, Shape, Turn},
+    source::numbered::Schedule,
+};
+
+/// Who connects, and what flows.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Servers, in turn.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,tidewire")]
+    peer: Vec<Peer>,
+    /// Connections to each. Each is an open file of the server.
+    #[arg(long, default_value_t = 15_000)]
+    connections: u64,
+    /// Bursts each second.
+    #[arg(long, default_value_t = 1.0)]
+    rate: f64,
+    /// Events that are published together; one phase for each.
+    #[arg(long, value_delimiter = ',', default_value = "1,8")]
+    burst: Vec<u64>,
+    /// Bursts of a phase.
+    #[arg(long, default_value_t = 10)]
+    bursts: u64,
+    /// Bytes of an event's data.
+    #[arg(long, default_value_t = 300)]
+    event_bytes: usize,
+    /// How often all servers have their turn.
+    #[arg(long, default_value_t = 1)]
+    rounds: u64,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Time to settle before memory is read.
+const SETTLE: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    ensure!(args.connections > 0 && args.rate > 0.0, "--connections and --rate begin above 0");
+    let mut shape = Shape::of_one_topic(args.connections, args.event_bytes, SETTLE);
+    shape.phases = phases(&args.burst, args.rate, args.bursts);
+    output::line(network::describe());
+    let mut results = Results::new("fanout");
+    for _ in 0..args.rounds {
+        for peer in &args.peer {
+            let turn = session::run_compared(*peer, &shape).await?;
+            print(&turn);
+            results.turns.push(turn);
+        }
+    }
+    results.finish(&args.output)
+}
+
+/// For each size of bursts what it costs, and for the first how long it takes.
+pub(crate) fn phases(sizes: &[u64], rate: f64, bursts: u64) -> Vec<Measured> {
+    let measured = |of: Of, burst: u64| {
+        let what = match burst {
+            1 => "one event at a time".to_owned(),
+            _ => format!("{burst} events at once"),
+        };
+        let what = if of == Of::Latency { format!("{what}, not steered") } else { what };
+        Measured { what, of, schedule: Schedule { rate, burst, bursts } }
+    };
+    let costs = sizes.iter().map(|burst| measured(Of::Processor, *burst));
+    costs.chain(sizes.first().map(|burst| measured(Of::Latency, *burst))).collect()
+}
+
+/// What a turn has shown, in a few lines.
+pub(crate) fn print(turn: &Turn) {
+    let cost = turn.each.map_or_else(String::new, |each| {
+        let Each { connect_us, idle_bytes, after_bytes } = each;
+        format!(
+            ", {connect_us:.1} µs of processor time and {idle_bytes:.0} bytes each; {after_bytes:.0} \
+             bytes after the last event"
+        )
+    });
+    output::line(format!("{}: {} connections{cost}", turn.peer, turn.connections));
+    for phase in &turn.phases {
+        print_phase(phase);
+    }
+    output::line(format!("  {}", turn.verdict.describe()));
+}
+
+fn print_phase(phase: &Phase) {
+    let what = match phase.of {
+        Of::Processor => format!(
+            "{:.2} µs of processor time a delivery ({:.2} its own, {:.2} the kernel's)",
+            phase.cpu_us(),
+            phase.own_us,
+            phase.kernel_us,
+        ),
+        Of::Latency => {
+            format!("p50 {:.1}, p99 {:.1}, max {:.1} ms", phase.p50_ms, phase.p99_ms, phase.max_ms)
+        }
+    };
+    output::line(format!(
+        "  {}: {what}; {} deliveries in {:.1} s, {} segments sent again",
+        phase.what, phase.deliveries, phase.seconds, phase.retransmissions
+    ));
+}

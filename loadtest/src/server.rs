@@ -1,0 +1,214 @@
+//! The servers that are measured side by side: each a process of its own, on the same core.
+
+mod peers;
+pub(crate) mod publishing;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tidewire_testbed::Process;
+use tokio::{net::TcpStream, time::sleep};
+
+use crate::{network, processes};
+
+const START_TRIES_MAX: u32 = 400;
+const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Peer {
+    /// `epoll`, and one `send` of prepared bytes for each connection: nothing can cost less.
+    Floor,
+    /// This hub, in one process.
+    Tidewire,
+    /// What one writes first: axum's `Sse` over a `broadcast` channel.
+    Naive,
+    /// nginx with the module nchan (target/peers, by scripts/setup-peers).
+    Nchan,
+    /// Centrifugo (target/peers, by scripts/setup-peers).
+    Centrifugo,
+}
+
+/// One that runs. Dropping it ends it.
+pub(crate) struct Server {
+    pub(crate) peer: Peer,
+    /// Where subscribers connect.
+    pub(crate) http: SocketAddrV4,
+    /// What stands before and behind a topic in a subscriber's request.
+    pub(crate) path: [String; 2],
+    /// Where a publisher connects.
+    pub(crate) publish: String,
+    running: Running,
+}
+
+enum Running {
+    Hub(Box<Process>),
+    Peer { child: Child, _home: TempDir },
+}
+
+impl Server {
+    /// Starts one on the core that is kept for servers. Returns when it takes connections.
+    pub(crate) async fn start(peer: Peer) -> anyhow::Result<Self> {
+        if peer == Peer::Tidewire {
+            return Self::hub(&[]);
+        }
+        let home = TempDir::with_prefix("loadtest-peer-")?;
+        let [http, publish, _] = tidewire_testbed::free_ports();
+        let mut command = peer.command(http, publish, home.path())?;
+        let log = fs::File::create(home.path().join("log"))?;
+        command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+        let mut child = network::on_server_core(move || command.spawn())?
+            .with_context(|| format!("{peer} does not run"))?;
+        for _ in 0..START_TRIES_MAX {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, http)).await.is_ok() {
+                let publish = if peer.has_control() { publish } else { http };
+                return Ok(Self {
+                    peer,
+                    http: SocketAddrV4::new(Ipv4Addr::LOCALHOST, http),
+                    path: peer.path(),
+                    publish: format!("127.0.0.1:{publish}"),
+                    running: Running::Peer { child, _home: home },
+                });
+            }
+            if child.try_wait()?.is_some() {
+                break;
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+        let log = fs::read_to_string(home.path().join("log"))?;
+        child.kill().ok();
+        bail!("{peer} takes no connections. Its log:\n{log}")
+    }
+
+    /// Starts a hub, with these flags beside the usual ones.
+    pub(crate) fn hub(flags: &[String]) -> anyhow::Result<Self> {
+        let flags = flags.to_vec();
+        let hub = network::on_server_core(move || processes::standalone(&flags))??;
+        Ok(Self {
+            peer: Peer::Tidewire,
+            http: hub.http.trim_start_matches("http://").parse()?,
+            path: Peer::Tidewire.path(),
+            publish: hub.grpc.clone(),
+            running: Running::Hub(Box::new(hub)),
+        })
+    }
+
+    /// Its process, and those that it has started.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let first = match &self.running {
+            Running::Hub(hub) => hub.pid(),
+            Running::Peer { child, .. } => child.id(),
+        };
+        let mut pids = vec![first];
+        let mut next = 0;
+        while let Some(pid) = pids.get(next) {
+            // Where the kernel does not tell them, there is none to be counted.
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            let children = children.unwrap_or_default();
+            pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            next += 1;
+        }
+        pids
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Running::Peer { child, .. } = &mut self.running {
+            // Gone already, or gone now.
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(match self {
+            Self::Floor => "floor",
+            Self::Tidewire => "tidewire",
+            Self::Naive => "naive axum",
+            Self::Nchan => "nchan",
+            Self::Centrifugo => "centrifugo",
+        })
+    }
+}
+
+impl Peer {
+    /// Whether each id ends with a number that is greater than the one before, and every line in a
+    /// line feed alone.
+    pub(crate) fn is_strict(self) -> bool {
+        matches!(self, Self::Tidewire | Self::Floor)
+    }
+
+    fn has_control(self) -> bool {
+        self == Self::Floor
+    }
+
+    /// Whether it is there to be run.
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            Self::Floor | Self::Tidewire | Self::Naive => true,
+            Self::Nchan => peers::installed("nginx").is_some(),
+            Self::Centrifugo => peers::installed("centrifugo").is_some(),
+        }
+    }
+
+    fn command(self, http: u16, control: u16, home: &std::path::Path) -> anyhow::Result<Command> {
+        let program = |name: &str| -> anyhow::Result<PathBuf> {
+            peers::installed(name).with_context(|| format!("{self}: run scripts/setup-peers"))
+        };
+        Ok(match self {
+            Self::Tidewire => bail!("a hub is started as a hub"),
+            Self::Floor => peers::floor(http, control)?,
+            Self::Naive => peers::naive(http)?,
+            Self::Nchan => peers::nchan(&program("nginx")?, http, home)?,
+            Self::Centrifugo => peers::centrifugo(&program("centrifugo")?, http, home)?,
+        })
+    }
+
+    fn path(self) -> [String; 2] {
+        let (before, behind) = match self {
+            Self::Floor => ("/", ""),
+            Self::Tidewire => ("/v1/events?topic=", ""),
+            Self::Naive => ("/events?topic=", ""),
+            Self::Nchan => ("/sub/", ""),
+            Self::Centrifugo => {
+                ("/connection/uni_sse?cf_connect=%7B%22subs%22:%7B%22", "%22:%7B%7D%7D%7D")
+            }
+        };
+        [before.to_owned(), behind.to_owned()]
+    }
+
+    /// A request that publishes.
+    fn request(self, topic: &str, data: &str) -> String {
+        let length = data.len();
+        match self {
+            Self::Nchan => format!(
+                "POST /pub/{topic} HTTP/1.1\r\nHost: peer\r\nContent-Type: text/plain\r\n\
+                 Content-Length: {length}\r\n\r\n{data}"
+            ),
+            Self::Centrifugo => {
+                let body = format!(r#"{{"channel":"{topic}","data":"{data}"}}"#);
+                format!(
+                    "POST /api/publish HTTP/1.1\r\nHost: peer\r\nContent-Type: application/json\r\n\
+                     Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+            }
+            Self::Floor | Self::Tidewire | Self::Naive => format!(
+                "POST /publish?topic={topic} HTTP/1.1\r\nHost: peer\r\n\
+                 Content-Length: {length}\r\n\r\n{data}"
+            ),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! One subscriber's connection: a socket, and how far its answer has been read.
+
+use std::{net::SocketAddrV4, os::fd::OwnedFd, rc::Rc};
+
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send,
+        socket_with, sockopt::socket_error,
+    },
+};
+
+use super::{
+    Fault,
+    body::Body,
+    frames::{Frame, Frames},
+    seen::{Seen, Violations},
+};
+use crate::fleet::message::Opening;
+
+/// A subscriber that holds no buffer.
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    pub(super) phase: Phase,
+    pub(super) seen: Seen,
+    opening: Rc<Opening>,
+    body: Body,
+    frames: Frames,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connecting,
+    /// It has asked, and has no answer yet.
+    Asked,
+    /// Its stream has begun.
+    Live,
+}
+
+impl Connection {
+    /// Begins to connect one that wants what this turn's does.
+    pub(super) fn begin(opening: Rc<Opening>, turn: usize) -> Result<Self, Fault> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
+        let socket = socket.map_err(|_| Fault::Refused)?;
+        bind(&socket, &SocketAddrV4::new(opening.from, 0)).map_err(|_| Fault::Refused)?;
+        match connect(&socket, &opening.to) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(_) => return Err(Fault::Refused),
+        }
+        let Opening { flow, is_before, is_strict, .. } = *opening;
+        let seen = Seen::new(flow, opening.wanted[turn], is_before, is_strict);
+        let (body, frames) = (Body::NEW, Frames::default());
+        Ok(Self { socket, phase: Phase::Connecting, seen, opening, body, frames })
+    }
+
+    /// Asks, once the connection stands.
+    pub(super) fn ask(&mut self) -> Result<(), Fault> {
+        socket_error(&self.socket).ok().and_then(Result::ok).ok_or(Fault::Refused)?;
+        // A new connection's buffer has room for it.
+        let request = self.request();
+        match send(&self.socket, request.as_bytes(), SendFlags::NOSIGNAL) {
+            Ok(sent) if sent == request.len() => {}
+            _ => return Err(Fault::Refused),
+        }
+        self.phase = Phase::Asked;
+        Ok(())
+    }
+
+    fn request(&self) -> String {
+        let Opening { to, path: [before, behind], flow, .. } = &*self.opening;
+        let filter = self.seen.wanted.filter(*flow);
+        format!(
+            "GET {before}{filter}{behind} HTTP/1.1\r\nHost: {to}\r\nAccept: text/event-stream\r\n\r\n"
+        )
+    }
+
+    /// Reads once what there is, and tells when each event of it had been due.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        violations: &mut Violations,
+        mut delivered: impl FnMut(u64),
+    ) -> Result<(), Fault> {
+        let length = match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => return Err(Fault::Ended),
+            Ok((length, _)) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(_) => return Err(Fault::Ended),
+        };
+        let mut bytes = &buffer[..length];
+        let is_strict = self.opening.is_strict;
+        let Self { body, frames, seen, .. } = self;
+        while !bytes.is_empty() {
+            let piece = body.next(&mut bytes)?;
+            frames.take(piece, is_strict, |frame| {
+                if let Frame::Event(event) = frame {
+                    delivered(event.due);
+                }
+                seen.take(frame, violations)
+            })?;
+        }
+        match self.body {
+            Body::Head(_) => {}
+            Body::Ended => return Err(Fault::Ended),
+            Body::Plain | Body::Chunks(_) => self.phase = Phase::Live,
+        }
+        Ok(())
+    }
+}
