@@ -14,6 +14,7 @@ use crate::{admission::Place, form::End, subscription::Subscription};
 
 mod busy;
 mod chunk;
+mod circle;
 mod head;
 mod opening;
 mod sweeper;

@@ -19,6 +19,7 @@ use tracing::error;
 
 use super::{
     Resting, busy, chunk,
+    circle::Circle,
     sweepers::{Mail, Post, Sweepers},
     ticks::{Tick, Ticks},
 };
@@ -79,11 +80,7 @@ struct Swept {
 struct Watched {
     feed: Arc<Feed>,
     slot: usize,
-    streams: Vec<usize>,
-    /// The place of the next one to be looked at.
-    next: usize,
-    /// How many are still to be looked at.
-    left: usize,
+    streams: Circle,
 }
 
 /// What one feed has behind some positions, as it is sent: made once for all who stand there.
@@ -189,9 +186,8 @@ impl Sweeper {
             Some(watched) => *watched,
             None => {
                 feed.listen(Arc::clone(&self.listener), slot);
-                let watched =
-                    Watched { feed: Arc::clone(feed), slot, streams: Vec::new(), next: 0, left: 0 };
-                let key = self.feeds.insert(watched);
+                let feed = Arc::clone(feed);
+                let key = self.feeds.insert(Watched { feed, slot, streams: Circle::default() });
                 self.by_slot.insert(slot, key);
                 key
             }
@@ -205,9 +201,7 @@ impl Sweeper {
             self.forget_without_streams(feed);
             return count_broken(&error);
         }
-        let watched = &mut self.feeds[feed];
-        let place = watched.streams.len();
-        watched.streams.push(key);
+        let place = self.feeds[feed].streams.add(key);
         let tick = self.ticks.put(key, due);
         let unsent = Bytes::new();
         entry.insert(Box::new(Swept { resting, unsent, noise: 0, feed, place, tick }));
@@ -228,10 +222,10 @@ impl Sweeper {
         let Some(key) = self.by_slot.get(&slot).copied() else { return };
         let watched = &mut self.feeds[key];
         watched.feed.heard(&self.listener);
-        if watched.left == 0 {
+        if !watched.streams.has_turns() {
             self.turns.push_back(key);
         }
-        watched.left = watched.streams.len();
+        watched.streams.begin();
     }
 
     /// Looks at some streams of feeds that have moved, feed by feed.
@@ -243,12 +237,13 @@ impl Sweeper {
             let Some(watched) = self.feeds.get(key) else { continue };
             let mut batches = Batches::of(&watched.feed);
             while looks > 0
-                && let Some(stream) = self.feeds.get_mut(key).and_then(Watched::turn)
+                && let Some(stream) =
+                    self.feeds.get_mut(key).and_then(|watched| watched.streams.turn())
             {
                 looks -= 1;
                 self.look(stream, &mut batches, now);
             }
-            if self.feeds.get(key).is_some_and(|watched| watched.left > 0) {
+            if self.feeds.get(key).is_some_and(|watched| watched.streams.has_turns()) {
                 self.turns.push_back(key);
             }
         }
@@ -368,13 +363,8 @@ impl Sweeper {
     fn leave(&mut self, key: usize, leaves: Leaves) {
         let Some(swept) = self.streams.try_remove(key) else { return };
         let Swept { resting, unsent, feed, place, .. } = *swept;
-        if let Some(watched) = self.feeds.get_mut(feed) {
-            watched.streams.swap_remove(place);
-            if let Some(moved) = watched.streams.get(place) {
-                self.streams[*moved].place = place;
-            }
-            // Who was moved may have been taken for one that has had its turn.
-            watched.left = if watched.left > 0 { watched.streams.len() } else { 0 };
+        if let Some(moved) = self.feeds[feed].streams.remove(place) {
+            self.streams[moved].place = place;
         }
         self.forget_without_streams(feed);
         match leaves {
@@ -407,19 +397,6 @@ impl Sweeper {
                 Err(error) => count_broken(&error),
             }
         });
-    }
-}
-
-impl Watched {
-    /// The next stream that has not been looked at.
-    fn turn(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        if self.next >= self.streams.len() {
-            self.next = 0;
-        }
-        let stream = *self.streams.get(self.next)?;
-        self.next += 1;
-        Some(stream)
     }
 }
 
