@@ -94,7 +94,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     for round in 0..size.rounds {
         let once = ONCE.iter().filter(|_| round == 0);
         for peer in EVERY_ROUND.iter().chain(once).filter(|peer| peer.is_available()) {
-            results.turns.push(said(session::run_compared(*peer, &size.side_by_side()).await?));
+            match session::run_compared(*peer, &size.side_by_side()).await {
+                Ok(turn) => results.turns.push(said(turn)),
+                Err(error) if peer.is_needed() => return Err(error),
+                Err(error) => {
+                    let note = format!("{peer} had no turn in round {}: {error:#}", round + 1);
+                    output::line(&note);
+                    results.notes.push(note);
+                }
+            }
         }
     }
     let figures = Figures::of(&results.turns);

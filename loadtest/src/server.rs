@@ -150,6 +150,11 @@ impl Peer {
         matches!(self, Self::Tidewire | Self::Floor)
     }
 
+    /// Whether nothing can be said without it.
+    pub(crate) fn is_needed(self) -> bool {
+        matches!(self, Self::Floor | Self::Tidewire)
+    }
+
     fn has_control(self) -> bool {
         self == Self::Floor
     }

@@ -24,8 +24,9 @@ pub(crate) enum Publishing {
         pending: mpsc::Sender<Taking>,
         taking: JoinHandle<anyhow::Result<()>>,
     },
-    /// A connection for requests of HTTP, which are sent without waiting for each answer.
-    Http { connection: BufReader<TcpStream>, peer: Peer },
+    /// A connection for requests of HTTP, which are sent without waiting for each answer. It is made
+    /// for the first of them: some servers close one that asks for nothing.
+    Http { address: String, connection: Option<BufReader<TcpStream>>, peer: Peer },
     /// The floor's control.
     Control { connection: BufReader<TcpStream> },
 }
@@ -42,12 +43,10 @@ impl Publishing {
         if server.peer == Peer::Tidewire {
             return Self::grpc(&server.publish);
         }
-        let socket = TcpStream::connect(&server.publish).await?;
-        socket.set_nodelay(true)?;
-        let connection = BufReader::new(socket);
+        let address = server.publish.clone();
         Ok(match server.peer {
-            Peer::Floor => Self::Control { connection },
-            peer => Self::Http { connection, peer },
+            Peer::Floor => Self::Control { connection: connect(&address).await? },
+            peer => Self::Http { address, connection: None, peer },
         })
     }
 
@@ -86,7 +85,11 @@ impl Publishing {
                     sent.ok().context("a receipt was none")?;
                 }
             }
-            Self::Http { connection, peer } => {
+            Self::Http { address, connection, peer } => {
+                let connection = match connection {
+                    Some(connection) => connection,
+                    None => connection.insert(connect(address).await?),
+                };
                 let requests: String =
                     events.iter().map(|(topic, data)| peer.request(topic, data)).collect();
                 connection.write_all(requests.as_bytes()).await?;
@@ -117,6 +120,12 @@ impl Publishing {
         }
         Ok(())
     }
+}
+
+async fn connect(address: &str) -> anyhow::Result<BufReader<TcpStream>> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    Ok(BufReader::new(socket))
 }
 
 /// Reads an answer as far as its end, which its length says.
