@@ -28,7 +28,7 @@ use rustix::{
 
 pub(crate) use self::seen::Violations;
 use self::{
-    connection::{Connection, Phase},
+    connection::{Connection, Phase, Ports},
     seen::Seen,
 };
 use crate::{
@@ -93,6 +93,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 struct Clients {
     epoll: OwnedFd,
     connections: Vec<Option<Connection>>,
+    ports: Ports,
     free: Vec<usize>,
     /// Where among the connections each flow's next leaver is looked for.
     next_leaver: HashMap<u16, usize>,
@@ -124,6 +125,7 @@ impl Clients {
         Ok(Self {
             epoll,
             connections: Vec::new(),
+            ports: Ports::new(),
             free: Vec::new(),
             next_leaver: HashMap::new(),
             openings: VecDeque::new(),
@@ -239,7 +241,7 @@ impl Clients {
     }
 
     fn begin(&mut self, opening: Rc<Opening>, turn: usize) -> anyhow::Result<()> {
-        let Ok(connection) = Connection::begin(opening, turn) else {
+        let Ok(connection) = Connection::begin(opening, turn, &mut self.ports) else {
             self.status.coming -= 1;
             self.status.violations.refused += 1;
             return Ok(());

@@ -1,6 +1,10 @@
 //! One subscriber's connection: a socket, and how far its answer has been read.
 
-use std::{net::SocketAddrV4, os::fd::OwnedFd, rc::Rc};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::OwnedFd,
+    rc::Rc,
+};
 
 use rustix::{
     io::Errno,
@@ -17,6 +21,35 @@ use super::{
     seen::{Seen, Violations},
 };
 use crate::fleet::message::Opening;
+
+/// Ports that connections come from, in turn. Left to itself the kernel looks for a free one among all
+/// of an address each time, which takes milliseconds where half are taken, and the client reads nothing
+/// meanwhile.
+pub(super) struct Ports(u16);
+
+impl Ports {
+    /// Above those that servers use here, and below the kernel's own, which end at 60,999.
+    const FIRST: u16 = 10_000;
+    const LAST: u16 = 60_000;
+    /// Ports in a row that may be taken.
+    const TRIES_MAX: usize = 1_000;
+
+    pub(super) const fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    fn bind(&mut self, socket: &OwnedFd, from: Ipv4Addr) -> Result<(), Fault> {
+        for _ in 0..Self::TRIES_MAX {
+            self.0 = if self.0 < Self::LAST { self.0 + 1 } else { Self::FIRST };
+            match bind(socket, &SocketAddrV4::new(from, self.0)) {
+                Ok(()) => return Ok(()),
+                Err(Errno::ADDRINUSE) => {}
+                Err(_) => break,
+            }
+        }
+        Err(Fault::Refused)
+    }
+}
 
 /// A subscriber that holds no buffer.
 pub(super) struct Connection {
@@ -38,12 +71,16 @@ pub(super) enum Phase {
 }
 
 impl Connection {
-    /// Begins to connect one that wants what this turn's does.
-    pub(super) fn begin(opening: Rc<Opening>, turn: usize) -> Result<Self, Fault> {
+    /// Begins to connect one that wants what this turn's does, from one of the ports.
+    pub(super) fn begin(
+        opening: Rc<Opening>,
+        turn: usize,
+        ports: &mut Ports,
+    ) -> Result<Self, Fault> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None);
         let socket = socket.map_err(|_| Fault::Refused)?;
-        bind(&socket, &SocketAddrV4::new(opening.from, 0)).map_err(|_| Fault::Refused)?;
+        ports.bind(&socket, opening.from)?;
         match connect(&socket, &opening.to) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(_) => return Err(Fault::Refused),
