@@ -15,6 +15,9 @@ use crate::{Config, metrics::ClosedBecause};
 /// The share of the maximum age, in percent, by which a connection's own may be longer or shorter:
 /// what connected at once does not come back at once.
 const AGE_JITTER_PERCENT: u32 = 20;
+/// The share of what may end, or come back, in a second for which moments are given. Who is late falls
+/// into the second of others.
+const PLANNED_SHARE: f64 = 0.95;
 /// How many times its window a drain may take where its streams are too many for it.
 const STRETCH_MAX: u32 = 2;
 
@@ -33,7 +36,8 @@ pub struct DrainPlan {
 #[derive(Debug)]
 pub(crate) struct Drain {
     window: Duration,
-    rate_max: u32,
+    /// Streams a second.
+    rate: f64,
     open: TaskTracker,
     course: Mutex<Option<Course>>,
     /// Cancelled when every stream shall look for its moment. Below `ending`.
@@ -54,7 +58,7 @@ impl Drain {
     pub(crate) fn new(config: &Config, ending: CancellationToken) -> Self {
         Self {
             window: config.drain_window,
-            rate_max: config.drain_rate_max,
+            rate: planned_rate(config),
             open: TaskTracker::new(),
             course: Mutex::new(None),
             begun: ending.child_token(),
@@ -80,7 +84,7 @@ impl Drain {
     /// What a drain that began now would do.
     pub(crate) fn plan(&self) -> DrainPlan {
         let streams = self.open.len();
-        let at_full_rate = Duration::from_secs_f64(streams as f64 / f64::from(self.rate_max));
+        let at_full_rate = Duration::from_secs_f64(streams as f64 / self.rate);
         let spread = at_full_rate.clamp(self.window, self.time_max());
         DrainPlan { streams, spread, keeps_rate: at_full_rate <= spread }
     }
@@ -130,6 +134,11 @@ impl Drain {
             }
         }
     }
+}
+
+/// How many streams end in a second, or come back, where as many as may are to.
+pub(crate) fn planned_rate(config: &Config) -> f64 {
+    f64::from(config.drain_rate_max.max(1)) * PLANNED_SHARE
 }
 
 /// An age drawn at random; none where ages have no maximum.

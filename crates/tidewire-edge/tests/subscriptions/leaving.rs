@@ -136,7 +136,7 @@ async fn a_drain_takes_longer_where_too_many_would_end_in_a_second() {
     let reading = streams(&story, 500).await;
     let began = Instant::now();
     let plan = story.edge.drain();
-    assert_eq!((plan.spread, plan.keeps_rate), (Duration::from_secs(50), true));
+    assert_eq!((plan.spread.as_secs(), plan.keeps_rate), (52, true), "at 9.5 a second");
     let by_second = by_second(&reading.join_all().await, began);
     assert!(by_second.iter().all(|ends| *ends <= 10), "{by_second:?}");
     assert_eq!(by_second.iter().sum::<usize>(), 500);

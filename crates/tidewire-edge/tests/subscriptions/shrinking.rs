@@ -55,7 +55,9 @@ struct Measured {
 async fn measure(data_bytes: usize, coding: Coding, subscribers: usize) -> Measured {
     let log = Arc::new(ModelLog::new(1));
     log.settle();
-    let edge = Edge::start(Config::default(), Arc::clone(&log) as _, CancellationToken::new());
+    // No heartbeat comes between, however long it takes.
+    let config = Config { heartbeat_interval: Duration::from_secs(3_600), ..Config::default() };
+    let edge = Edge::start(config, Arc::clone(&log) as _, CancellationToken::new());
     let interest = Interest::new([TopicFilter::parse(">").unwrap()]).unwrap();
     let mut readers = Vec::new();
     let mut handed_out = Vec::new();
