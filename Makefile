@@ -57,10 +57,11 @@ proxies: ## Run real proxies before two edges, as the documents and as their def
 faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
 	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture
 
-measure: build ## Measure publishing, memory and bad readers with the release build; prints tables
+measure: build ## Measure publishing, memory, bad readers and gzip with the release build; prints tables
 	TMPDIR=target target/release/loadtest publish
 	TMPDIR=target target/release/loadtest memory
 	TMPDIR=target target/release/loadtest slow
+	TMPDIR=target target/release/loadtest gzip
 
 measure-nats: build ## Measure the same on NATS, beside publishing without a hub; a storm; a scale-out; a rolling restart (12 minutes)
 	cargo build --release --locked -p tidewire-nats --example raw_publish

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::{
+    content::Content,
     network, output,
     results::{Output, Results},
     server::Peer,
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Bytes of an event's data.
     #[arg(long, default_value_t = 300)]
     event_bytes: usize,
+    /// What the data consists of.
+    #[arg(long, value_enum, default_value_t)]
+    content: Content,
     /// How often all servers have their turn.
     #[arg(long, default_value_t = 1)]
     rounds: u64,
@@ -45,7 +49,13 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     ensure!(args.connections > 0 && args.rate > 0.0, "--connections and --rate begin above 0");
+    let is_quoted = args.peer.contains(&Peer::Centrifugo);
+    ensure!(
+        args.content == Content::Letter || !is_quoted,
+        "centrifugo puts data into JSON as it is"
+    );
     let mut shape = Shape::of_one_topic(args.connections, args.event_bytes, SETTLE);
+    shape.content = args.content;
     shape.phases = phases(&args.burst, args.rate, args.bursts);
     output::line(network::describe());
     let mut results = Results::new("fanout");
@@ -92,10 +102,12 @@ pub(crate) fn print(turn: &Turn) {
 fn print_phase(phase: &Phase) {
     let what = match phase.of {
         Of::Processor => format!(
-            "{:.2} µs of processor time a delivery ({:.2} its own, {:.2} the kernel's)",
+            "{:.2} µs of processor time a delivery ({:.2} its own, {:.2} the kernel's), {:.0} bytes \
+             on the wire",
             phase.cpu_us(),
             phase.own_us,
             phase.kernel_us,
+            phase.wire_bytes,
         ),
         Of::Latency => {
             format!("p50 {:.1}, p99 {:.1}, max {:.1} ms", phase.p50_ms, phase.p99_ms, phase.max_ms)

@@ -109,6 +109,7 @@ impl Fleet {
                 count,
                 is_before: coming.is_before,
                 is_strict: server.peer.is_strict(),
+                is_gzip: server.peer.is_gzip(),
                 rate: coming.rate / workers,
             });
             worker.tell(&order).await?;

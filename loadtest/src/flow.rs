@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::content::Content;
+
 /// So many topics share all but the last token: one filter with a wildcard wants them all.
 const GROUP: u64 = 10;
 /// What the rolling hash of a subscriber is multiplied with before each event: odd, and mixes well.
@@ -26,13 +28,19 @@ impl Flow {
     }
 
     /// Writes the data of an event into a text that it empties first.
-    pub(crate) fn write_data(self, event: u64, due: u64, bytes: usize, data: &mut String) {
+    pub(crate) fn write_data(
+        self,
+        event: u64,
+        due: u64,
+        content: Content,
+        bytes: usize,
+        data: &mut String,
+    ) {
         data.clear();
         // A String takes everything.
         write!(data, "{} {event} {due} ", self.number).ok();
-        // Other bytes for each event: a piece of one in another would be seen.
-        let pad = char::from(b'a' + u8::try_from(event % 26).unwrap_or_default());
-        data.extend(std::iter::repeat_n(pad, bytes.saturating_sub(data.len()).max(1)));
+        let rest = bytes.saturating_sub(data.len()).max(1);
+        content.write(event, rest, data);
     }
 
     fn topic_name(self, topic: u64) -> String {
@@ -103,7 +111,7 @@ mod tests {
     #[test]
     fn data_is_as_long_as_was_asked_for() {
         let (flow, mut data) = (Flow { number: 1, topics: 2 }, String::new());
-        flow.write_data(27, 5, 40, &mut data);
+        flow.write_data(27, 5, Content::Letter, 40, &mut data);
         assert_eq!((data.len(), data.as_str()), (40, &*format!("1 27 5 {}", "b".repeat(33))));
     }
 

@@ -3,11 +3,13 @@
 mod arrivals;
 mod bench;
 mod clock;
+mod content;
 mod crowd;
 mod fanout;
 mod fleet;
 mod floor;
 mod flow;
+mod gzip;
 mod histogram;
 mod idle;
 mod latency;
@@ -96,6 +98,14 @@ enum Scenario {
     /// Servers have their turn one after the other on the same core. The time of a delivery begins
     /// when its event was due, however late its publisher was.
     Fanout(fanout::Args),
+    /// What gzip saves and what it costs: bytes on the wire and processor time of a delivery, and
+    /// memory of a connection, of this hub with it and without.
+    ///
+    /// The data is such as measuring and trading programs write: the numbers that the judge goes by,
+    /// and a JSON object of names that come again (symbol, bid, venue, ...) and values of which most
+    /// are random, cut off at `--event-bytes`. One event goes to all connections at a time. Every
+    /// client by gzip inflates all that it gets, as it comes, and is judged like the others.
+    Gzip(gzip::Args),
     /// Memory of each connection: as they have come, and after a million deliveries.
     Idle(idle::Args),
     /// The same deliveries over one topic, over thousands, and by wildcards.
@@ -142,6 +152,7 @@ async fn run(scenario: Scenario) -> anyhow::Result<()> {
         Scenario::Slow(args) => slow::run(args).await,
         Scenario::Fanout(args) => fanout::run(args).await,
         Scenario::Bench(args) => bench::run(args).await,
+        Scenario::Gzip(args) => gzip::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Topics(args) => spread::run(args).await,
         Scenario::Mixed(args) => mixed::run(args).await,
@@ -157,6 +168,7 @@ impl Scenario {
         match self {
             Self::Fanout(args) => Some(args.output.plain_network),
             Self::Bench(args) => Some(args.output.plain_network),
+            Self::Gzip(args) => Some(args.output.plain_network),
             Self::Idle(args) => Some(args.output.plain_network),
             Self::Topics(args) => Some(args.output.plain_network),
             Self::Mixed(args) | Self::Soak(args) => Some(args.output.plain_network),

@@ -46,6 +46,7 @@ fn title(scenario: &str) -> &'static str {
     match scenario {
         "bench" => "Tidewire beside the floor and other servers",
         "fanout" => "Fan-out: what a delivery costs",
+        "gzip" => "gzip: what it saves and what it costs",
         "idle" => "Idle connections: what they cost in memory",
         "topics" => "Many topics: what they cost",
         "soak" => "A long day of clients that come and leave",
@@ -220,6 +221,7 @@ fn turn_section(number: usize, turn: &Turn, is_open: bool) -> String {
         return text + "</details>\n";
     }
     text += "<table><thead><tr><th>Phase</th><th class=\"number\">Deliveries</th>\
+             <th class=\"number\">bytes on the wire each</th>\
              <th class=\"number\">µs of processor time each</th><th class=\"number\">p50 ms</th>\
              <th class=\"number\">p99 ms</th><th class=\"number\">longest ms</th>\
              <th class=\"number\">segments sent again</th></tr></thead><tbody>\n";
@@ -227,11 +229,13 @@ fn turn_section(number: usize, turn: &Turn, is_open: bool) -> String {
         write_to(
             &mut text,
             format_args!(
-                "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{:.2}</td>\
+                "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{:.0}</td>\
+                 <td class=\"number\">{:.2}</td>\
                  <td class=\"number\">{:.1}</td><td class=\"number\">{:.1}</td>\
                  <td class=\"number\">{:.1}</td><td class=\"number\">{}</td></tr>\n",
                 escape(&phase.what),
                 grouped(phase.deliveries),
+                phase.wire_bytes,
                 phase.cpu_us(),
                 phase.p50_ms,
                 phase.p99_ms,

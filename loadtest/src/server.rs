@@ -24,12 +24,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Peer {
     /// `epoll`, and one `send` of prepared bytes for each connection: nothing can cost less.
     Floor,
     /// This hub, in one process.
     Tidewire,
+    /// The same with `--compression gzip`, and clients that ask for it.
+    TidewireGzip,
     /// What one writes first: axum's `Sse` over a `broadcast` channel.
     Naive,
     /// nginx with the module nchan (target/peers, by scripts/setup-peers).
@@ -58,8 +60,12 @@ enum Running {
 impl Server {
     /// Starts one on the core that is kept for servers. Returns when it takes connections.
     pub(crate) async fn start(peer: Peer) -> anyhow::Result<Self> {
-        if peer == Peer::Tidewire {
-            return Self::hub(&[]);
+        if peer.is_hub() {
+            let flags = if peer.is_gzip() { &["--compression", "gzip"][..] } else { &[] };
+            let flags: Vec<_> = flags.iter().copied().map(str::to_owned).collect();
+            let mut hub = Self::hub(&flags)?;
+            hub.peer = peer;
+            return Ok(hub);
         }
         let home = TempDir::with_prefix("loadtest-peer-")?;
         let [http, publish, _] = tidewire_testbed::free_ports();
@@ -136,6 +142,7 @@ impl std::fmt::Display for Peer {
         out.pad(match self {
             Self::Floor => "floor",
             Self::Tidewire => "tidewire",
+            Self::TidewireGzip => "tidewire, gzip",
             Self::Naive => "naive axum",
             Self::Nchan => "nchan",
             Self::Centrifugo => "centrifugo",
@@ -144,15 +151,24 @@ impl std::fmt::Display for Peer {
 }
 
 impl Peer {
+    pub(crate) fn is_hub(self) -> bool {
+        matches!(self, Self::Tidewire | Self::TidewireGzip)
+    }
+
+    /// Whether its clients ask for gzip, and must get it.
+    pub(crate) fn is_gzip(self) -> bool {
+        self == Self::TidewireGzip
+    }
+
     /// Whether each id ends with a number that is greater than the one before, and every line in a
     /// line feed alone.
     pub(crate) fn is_strict(self) -> bool {
-        matches!(self, Self::Tidewire | Self::Floor)
+        self.is_hub() || self == Self::Floor
     }
 
     /// Whether nothing can be said without it.
     pub(crate) fn is_needed(self) -> bool {
-        matches!(self, Self::Floor | Self::Tidewire)
+        self.is_hub() || self == Self::Floor
     }
 
     fn has_control(self) -> bool {
@@ -162,7 +178,7 @@ impl Peer {
     /// Whether it is there to be run.
     pub(crate) fn is_available(self) -> bool {
         match self {
-            Self::Floor | Self::Tidewire | Self::Naive => true,
+            Self::Floor | Self::Tidewire | Self::TidewireGzip | Self::Naive => true,
             Self::Nchan => peers::installed("nginx").is_some(),
             Self::Centrifugo => peers::installed("centrifugo").is_some(),
         }
@@ -173,7 +189,7 @@ impl Peer {
             peers::installed(name).with_context(|| format!("{self}: run scripts/setup-peers"))
         };
         Ok(match self {
-            Self::Tidewire => bail!("a hub is started as a hub"),
+            Self::Tidewire | Self::TidewireGzip => bail!("a hub is started as a hub"),
             Self::Floor => peers::floor(http, control)?,
             Self::Naive => peers::naive(http)?,
             Self::Nchan => peers::nchan(&program("nginx")?, http, home)?,
@@ -184,7 +200,7 @@ impl Peer {
     fn path(self) -> [String; 2] {
         let (before, behind) = match self {
             Self::Floor => ("/", ""),
-            Self::Tidewire => ("/v1/events?topic=", ""),
+            Self::Tidewire | Self::TidewireGzip => ("/v1/events?topic=", ""),
             Self::Naive => ("/events?topic=", ""),
             Self::Nchan => ("/sub/", ""),
             Self::Centrifugo => {
@@ -210,7 +226,7 @@ impl Peer {
                     body.len()
                 )
             }
-            Self::Floor | Self::Tidewire | Self::Naive => format!(
+            Self::Floor | Self::Tidewire | Self::TidewireGzip | Self::Naive => format!(
                 "POST /publish?topic={topic} HTTP/1.1\r\nHost: peer\r\n\
                  Content-Length: {length}\r\n\r\n{data}"
             ),

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    content::Content,
     fleet::{Coming, Fleet, Verdict},
     flow::{Flow, Wanted},
     network,
@@ -30,6 +31,7 @@ pub(crate) struct Shape {
     /// What each connection wants, in turn.
     pub(crate) wanted: Vec<Wanted>,
     pub(crate) event_bytes: usize,
+    pub(crate) content: Content,
     pub(crate) phases: Vec<Measured>,
     /// Events that are there before anybody comes, and that each gets at once.
     pub(crate) replayed: u64,
@@ -60,7 +62,8 @@ impl Shape {
     /// All connections want the one topic there is.
     pub(crate) fn of_one_topic(connections: u64, event_bytes: usize, settle: Duration) -> Self {
         let (wanted, phases) = (vec![Wanted::One(0)], Vec::new());
-        Self { connections, topics: 1, wanted, event_bytes, phases, replayed: 0, settle }
+        let content = Content::Letter;
+        Self { connections, topics: 1, wanted, event_bytes, content, phases, replayed: 0, settle }
     }
 }
 
@@ -100,6 +103,9 @@ pub(crate) struct Phase {
     pub(crate) burst: u64,
     pub(crate) published: u64,
     pub(crate) deliveries: u64,
+    /// What clients received for each delivery, in bytes: what TCP carried, with what chunks and the
+    /// hub's own frames need.
+    pub(crate) wire_bytes: f64,
     pub(crate) seconds: f64,
     /// The server's processor time for each delivery: its own, and the kernel's for it.
     pub(crate) own_us: f64,
@@ -141,6 +147,7 @@ async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
     let flow = Flow { number: 0, topics: shape.topics };
     let mut fleet = Fleet::start(shape.connections)?;
     let mut numbered = Numbered::new(&server, flow, shape.event_bytes).await?;
+    numbered.content = shape.content;
     if shape.replayed > 0 {
         numbered.publish(Schedule { bursts: 1, burst: shape.replayed, ..WARM_UP }).await?;
         server.path[1] = format!("&from=last:{}", shape.replayed);
@@ -205,6 +212,7 @@ pub(crate) struct Look {
     begun: Instant,
     cpu: [f64; 2],
     deliveries: u64,
+    received_bytes: u64,
     retransmissions: u64,
 }
 
@@ -217,6 +225,7 @@ impl Look {
             begun: Instant::now(),
             cpu: usage::cpu_times(pids)?,
             deliveries: fleet.heard.sum(|status| status.deliveries),
+            received_bytes: fleet.heard.sum(|status| status.received_bytes),
             retransmissions: usage::retransmissions()?,
         })
     }
@@ -234,6 +243,7 @@ impl Look {
         let cpu = usage::cpu_times(&self.pids)?;
         let times = fleet.heard.since_mark(flow);
         let deliveries = fleet.heard.sum(|status| status.deliveries) - self.deliveries;
+        let received = fleet.heard.sum(|status| status.received_bytes) - self.received_bytes;
         let spent = [0, 1].map(|part| cpu[part] - self.cpu[part]);
         let [own_us, kernel_us] = spent.map(|spent| spent * 1e6 / deliveries.max(1) as f64);
         Ok(Phase {
@@ -243,6 +253,7 @@ impl Look {
             burst: measured.schedule.burst,
             published,
             deliveries,
+            wire_bytes: received as f64 / deliveries.max(1) as f64,
             seconds,
             own_us,
             kernel_us,

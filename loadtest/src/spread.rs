@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::{
+    content::Content,
     fanout,
     flow::Wanted,
     network, output,
@@ -84,6 +85,7 @@ pub(crate) async fn measure(
         topics,
         wanted,
         event_bytes,
+        content: Content::Letter,
         phases: vec![Measured { what: what.to_owned(), of: Of::Processor, schedule }],
         replayed: 0,
         settle: SETTLE,

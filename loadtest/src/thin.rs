@@ -7,6 +7,7 @@
 mod body;
 mod connection;
 mod frames;
+mod inflating;
 mod seen;
 
 use std::{
@@ -28,7 +29,7 @@ use rustix::{
 
 pub(crate) use self::seen::Violations;
 use self::{
-    connection::{Connection, Phase, Ports},
+    connection::{Buffers, Connection, Phase, Ports},
     seen::Seen,
 };
 use crate::{
@@ -37,8 +38,6 @@ use crate::{
     histogram::Histogram,
 };
 
-/// Bytes read at once, for all connections: a burst of large events in one call.
-const READ_BYTES: usize = 256 * 1024;
 /// Connections that may be on their way at once: fewer than a listener's queue holds.
 const COMING_MAX: u64 = 256;
 /// Sockets looked at after one wait.
@@ -62,7 +61,7 @@ enum Fault {
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut clients = Clients::new()?;
     let mut events = Vec::with_capacity(EVENTS_MAX);
-    let mut buffer = vec![0; READ_BYTES];
+    let mut buffers = Buffers::default();
     let mut told = clock::microseconds();
     while !clients.is_over {
         events.clear();
@@ -76,7 +75,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             if data.u64() == INPUT {
                 clients.read_orders()?;
             } else {
-                clients.serve(usize::try_from(data.u64())?, &mut buffer)?;
+                clients.serve(usize::try_from(data.u64())?, &mut buffers)?;
             }
         }
         clients.begin_connections()?;
@@ -256,7 +255,7 @@ impl Clients {
         Ok(())
     }
 
-    fn serve(&mut self, index: usize, buffer: &mut [u8]) -> anyhow::Result<()> {
+    fn serve(&mut self, index: usize, buffers: &mut Buffers) -> anyhow::Result<()> {
         let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else {
             return Ok(());
         };
@@ -265,12 +264,12 @@ impl Clients {
             let asked = connection.ask();
             let data = EventData::new_u64(index as u64);
             epoll::modify(&self.epoll, &connection.socket, data, EventFlags::IN)?;
-            asked
+            asked.map(|()| 0)
         } else {
             let latencies = &mut self.latencies[usize::from(connection.seen.flow.number)];
             let deliveries = &mut self.status.deliveries;
             let now = clock::microseconds();
-            connection.read(buffer, &mut self.status.violations, |due| {
+            connection.read(buffers, &mut self.status.violations, |due| {
                 *deliveries += 1;
                 latencies.count_one(now.saturating_sub(due));
             })
@@ -279,15 +278,17 @@ impl Clients {
             self.status.coming -= 1;
             self.status.live += 1;
         }
-        if let Err(fault) = done {
-            let violations = &mut self.status.violations;
-            match fault {
-                Fault::Refused => violations.refused += 1,
-                Fault::Malformed => violations.malformed += 1,
-                Fault::Ended => violations.ended += 1,
+        let violations = &mut self.status.violations;
+        match done {
+            Ok(received_bytes) => {
+                self.status.received_bytes += received_bytes;
+                return Ok(());
             }
-            self.close(index);
+            Err(Fault::Refused) => violations.refused += 1,
+            Err(Fault::Malformed) => violations.malformed += 1,
+            Err(Fault::Ended) => violations.ended += 1,
         }
+        self.close(index);
         Ok(())
     }
 

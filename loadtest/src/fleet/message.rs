@@ -40,6 +40,8 @@ pub(crate) struct Opening {
     pub(crate) is_before: bool,
     /// Whether ids must grow, and every line end in a line feed alone.
     pub(crate) is_strict: bool,
+    /// Whether each asks for gzip, and must get it.
+    pub(crate) is_gzip: bool,
     /// New connections each second; 0 is as fast as they are let in.
     pub(crate) rate: u64,
 }
@@ -53,6 +55,8 @@ pub(crate) struct Status {
     pub(crate) coming: u64,
     /// Of all so far.
     pub(crate) deliveries: u64,
+    /// What sockets held: answers' heads, chunks and all.
+    pub(crate) received_bytes: u64,
     /// Subscribers that lack an event, once it is known how many there are.
     pub(crate) lacking: u64,
     /// How many orders it has read.

@@ -40,7 +40,7 @@ pub(crate) enum Taking {
 
 impl Publishing {
     pub(crate) async fn open(server: &Server) -> anyhow::Result<Self> {
-        if server.peer == Peer::Tidewire {
+        if server.peer.is_hub() {
             return Self::grpc(&server.publish);
         }
         let address = server.publish.clone();

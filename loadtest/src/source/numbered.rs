@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     clock,
+    content::Content,
     flow::Flow,
     server::{Server, publishing::Publishing},
 };
@@ -49,6 +50,7 @@ pub(crate) struct Numbered {
     pub(crate) record: Record,
     publishing: Publishing,
     event_bytes: usize,
+    pub(crate) content: Content,
     /// How many events have been handed in, or are about to be.
     pub(crate) handed_in: Arc<AtomicU64>,
     /// Ends a schedule before its time.
@@ -64,7 +66,8 @@ impl Numbered {
         let record = Record { flow, checksums: Vec::new() };
         let publishing = Publishing::open(server).await?;
         let (handed_in, is_over) = (Arc::default(), Arc::default());
-        Ok(Self { record, publishing, event_bytes, handed_in, is_over })
+        let content = Content::Letter;
+        Ok(Self { record, publishing, event_bytes, content, handed_in, is_over })
     }
 
     /// Publishes as the schedule says, however late it is; returns when the server has taken all.
@@ -85,7 +88,7 @@ impl Numbered {
             for _ in 0..schedule.burst {
                 let event = self.record.events();
                 let mut data = String::with_capacity(self.event_bytes + 1);
-                flow.write_data(event, due, self.event_bytes, &mut data);
+                flow.write_data(event, due, self.content, self.event_bytes, &mut data);
                 self.record.checksums.push(crc32fast::hash(data.as_bytes()));
                 events.push((flow.topic(event), data));
             }

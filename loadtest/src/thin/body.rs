@@ -5,6 +5,7 @@ use super::Fault;
 const STATUS: Pattern = Pattern::of("http/1.1 200");
 const EVENT_STREAM: Pattern = Pattern::of("content-type: text/event-stream");
 const CHUNKED: Pattern = Pattern::of("transfer-encoding: chunked");
+const GZIP: Pattern = Pattern::of("content-encoding: gzip");
 /// Longer chunks than this are nobody's events.
 const CHUNK_BYTES_MAX: u64 = 1 << 30;
 
@@ -24,10 +25,13 @@ pub(super) struct Head {
     status: Pattern,
     event_stream: Pattern,
     chunked: Pattern,
+    gzip: Pattern,
     /// Bytes of the line so far, without its end; the first line of all has one more.
     line_bytes: u32,
     is_event_stream: bool,
     is_chunked: bool,
+    is_gzip: bool,
+    is_gzip_wanted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,19 +47,25 @@ pub(super) enum Chunk {
 }
 
 impl Body {
-    pub(super) const NEW: Self = Self::Head(Head {
-        status: STATUS,
-        event_stream: EVENT_STREAM,
-        chunked: CHUNKED,
-        line_bytes: 0,
-        is_event_stream: false,
-        is_chunked: false,
-    });
+    /// Of one who asked for gzip, and must get it, or for none.
+    pub(super) fn new(is_gzip_wanted: bool) -> Self {
+        Self::Head(Head {
+            status: STATUS,
+            event_stream: EVENT_STREAM,
+            chunked: CHUNKED,
+            gzip: GZIP,
+            line_bytes: 0,
+            is_event_stream: false,
+            is_chunked: false,
+            is_gzip: false,
+            is_gzip_wanted,
+        })
+    }
 
     /// Cuts off the next piece that belongs to the events; an empty one where none is left.
     ///
     /// # Errors
-    /// It is no answer with events, or its chunks are not as they must be.
+    /// It is no answer with events, has another coding than was asked for, or its chunks are not as they must be.
     pub(super) fn next<'bytes>(&mut self, bytes: &mut &'bytes [u8]) -> Result<&'bytes [u8], Fault> {
         while !bytes.is_empty() {
             match self {
@@ -99,6 +109,7 @@ impl Head {
                 self.status.take(byte);
                 self.event_stream.take(byte);
                 self.chunked.take(byte);
+                self.gzip.take(byte);
                 self.line_bytes += 1;
                 return Ok(false);
             }
@@ -110,10 +121,14 @@ impl Head {
         self.status = Pattern::of("");
         self.is_event_stream |= self.event_stream.is_whole();
         self.is_chunked |= self.chunked.is_whole();
-        (self.event_stream, self.chunked) = (EVENT_STREAM, CHUNKED);
+        self.is_gzip |= self.gzip.is_whole();
+        (self.event_stream, self.chunked, self.gzip) = (EVENT_STREAM, CHUNKED, GZIP);
         let is_end = std::mem::take(&mut self.line_bytes) == 0;
         if is_end && !self.is_event_stream {
             return Err(Fault::Refused);
+        }
+        if is_end && self.is_gzip != self.is_gzip_wanted {
+            return Err(Fault::Malformed);
         }
         Ok(is_end)
     }
@@ -181,7 +196,7 @@ mod tests {
     const CHUNKED_BODY: &str = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n";
 
     fn read(pieces: [&[u8]; 2]) -> Result<(Vec<u8>, Body), Fault> {
-        let (mut body, mut events) = (Body::NEW, Vec::new());
+        let (mut body, mut events) = (Body::new(false), Vec::new());
         for mut piece in pieces {
             while !piece.is_empty() {
                 events.extend_from_slice(body.next(&mut piece)?);
@@ -205,6 +220,18 @@ mod tests {
     fn without_chunks_everything_behind_the_head_is_events() {
         let answer = format!("{HEAD}\r\n3\r\nabc");
         assert_eq!(read([answer.as_bytes(), b""]).unwrap().0, b"3\r\nabc");
+    }
+
+    #[test]
+    fn an_answer_has_the_coding_that_was_asked_for() {
+        for (line, is_gzip) in [("", false), ("Content-Encoding: gzip\r\n", true)] {
+            for is_wanted in [false, true] {
+                let answer = format!("{HEAD}{line}\r\n");
+                let read = Body::new(is_wanted).next(&mut answer.as_bytes()).map(<[u8]>::len);
+                let expected = if is_gzip == is_wanted { Ok(0) } else { Err(Fault::Malformed) };
+                assert_eq!(read, expected, "{line:?}, wanted: {is_wanted}");
+            }
+        }
     }
 
     #[test]

@@ -18,9 +18,13 @@ use super::{
     Fault,
     body::Body,
     frames::{Frame, Frames},
+    inflating::Inflating,
     seen::{Seen, Violations},
 };
 use crate::fleet::message::Opening;
+
+/// Bytes read at once, for all connections: a burst of large events in one call.
+const READ_BYTES: usize = 256 * 1024;
 
 /// Ports that connections come from, in turn. Left to itself the kernel looks for a free one among all
 /// of an address each time, which takes milliseconds where half are taken, and the client reads nothing
@@ -51,14 +55,28 @@ impl Ports {
     }
 }
 
-/// A subscriber that holds no buffer.
+/// A subscriber that holds no buffer, but for what gzip may refer back to.
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     pub(super) phase: Phase,
     pub(super) seen: Seen,
     opening: Rc<Opening>,
     body: Body,
+    /// Where its stream comes by gzip.
+    inflating: Option<Inflating>,
     frames: Frames,
+}
+
+/// What all connections of a thread read into, one at a time.
+pub(super) struct Buffers {
+    received: Vec<u8>,
+    inflated: Vec<u8>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { received: vec![0; READ_BYTES], inflated: vec![0; READ_BYTES] }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +103,11 @@ impl Connection {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(_) => return Err(Fault::Refused),
         }
-        let Opening { flow, is_before, is_strict, .. } = *opening;
+        let Opening { flow, is_before, is_strict, is_gzip, .. } = *opening;
         let seen = Seen::new(flow, opening.wanted[turn], is_before, is_strict);
-        let (body, frames) = (Body::NEW, Frames::default());
-        Ok(Self { socket, phase: Phase::Connecting, seen, opening, body, frames })
+        let (body, frames) = (Body::new(is_gzip), Frames::default());
+        let inflating = is_gzip.then(Inflating::default);
+        Ok(Self { socket, phase: Phase::Connecting, seen, opening, body, inflating, frames })
     }
 
     /// Asks, once the connection stands.
@@ -105,43 +124,52 @@ impl Connection {
     }
 
     fn request(&self) -> String {
-        let Opening { to, path: [before, behind], flow, .. } = &*self.opening;
+        let Opening { to, path: [before, behind], flow, is_gzip, .. } = &*self.opening;
+        let accept = if *is_gzip { "Accept-Encoding: gzip\r\n" } else { "" };
         let filter = self.seen.wanted.filter(*flow);
         format!(
-            "GET {before}{filter}{behind} HTTP/1.1\r\nHost: {to}\r\nAccept: text/event-stream\r\n\r\n"
+            "GET {before}{filter}{behind} HTTP/1.1\r\nHost: {to}\r\nAccept: text/event-stream\r\n\
+             {accept}\r\n"
         )
     }
 
-    /// Reads once what there is, and tells when each event of it had been due.
+    /// Reads once what there is, and tells when each event of it had been due. Says how many bytes
+    /// there were.
     pub(super) fn read(
         &mut self,
-        buffer: &mut [u8],
+        buffers: &mut Buffers,
         violations: &mut Violations,
         mut delivered: impl FnMut(u64),
-    ) -> Result<(), Fault> {
-        let length = match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+    ) -> Result<u64, Fault> {
+        let length = match recv(&self.socket, &mut *buffers.received, RecvFlags::empty()) {
             Ok((0, _)) => return Err(Fault::Ended),
             Ok((length, _)) => length,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
             Err(_) => return Err(Fault::Ended),
         };
-        let mut bytes = &buffer[..length];
+        let mut bytes = &buffers.received[..length];
         let is_strict = self.opening.is_strict;
-        let Self { body, frames, seen, .. } = self;
-        while !bytes.is_empty() {
-            let piece = body.next(&mut bytes)?;
-            frames.take(piece, is_strict, |frame| {
+        let Self { body, inflating, frames, seen, .. } = self;
+        let mut judge = |plain: &[u8]| {
+            frames.take(plain, is_strict, |frame| {
                 if let Frame::Event(event) = frame {
                     delivered(event.due);
                 }
                 seen.take(frame, violations)
-            })?;
+            })
+        };
+        while !bytes.is_empty() {
+            let piece = body.next(&mut bytes)?;
+            match inflating {
+                Some(inflating) => inflating.take(piece, &mut buffers.inflated, &mut judge)?,
+                None => judge(piece)?,
+            }
         }
         match self.body {
             Body::Head(_) => {}
             Body::Ended => return Err(Fault::Ended),
             Body::Plain | Body::Chunks(_) => self.phase = Phase::Live,
         }
-        Ok(())
+        Ok(length as u64)
     }
 }
