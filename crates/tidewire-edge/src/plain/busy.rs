@@ -88,7 +88,11 @@ pub(super) async fn carry(
             Ok(socket) => sweepers.take(Resting { socket, stream }),
             Err(error) => count_broken(&error),
         },
-        Ok(Course::Over) => shut(&socket),
+        Ok(Course::Over) => {
+            // Its place is free, and its end counted, before its client can know of it.
+            drop(stream);
+            shut(&socket);
+        }
         Ok(Course::Gone) => {}
         Err(error) => count_broken(&error),
     }
