@@ -171,7 +171,8 @@ impl Connections {
         Instant::now() + self.header_timeout
     }
 
-    /// Answers what a client asks for, of which the beginning has been read, until it leaves or the edge ends and its answers have.
+    /// Answers what a client asks for, of which the beginning has been read, until it leaves or the edge
+    /// ends and its answers have.
     ///
     /// What HTTP/2 needs lies apart, so that a connection of HTTP/1.1 does not hold room for it.
     async fn answer(
@@ -254,7 +255,7 @@ impl Connections {
                 end(connection.as_mut());
                 tokio::select! {
                     outcome = connection => outcome,
-                    () = self.end_is_over() => {
+                    () = end_is_over(&self.ending) => {
                         return debug!("a connection did not end in time, and was cut off");
                     }
                 }
@@ -267,11 +268,12 @@ impl Connections {
             count_broken(&error);
         }
     }
+}
 
-    async fn end_is_over(&self) {
-        self.ending.cancelled().await;
-        sleep(END_MAX).await;
-    }
+/// Completes when a connection that shall end has had its time for that.
+pub(crate) async fn end_is_over(ending: &CancellationToken) {
+    ending.cancelled().await;
+    sleep(END_MAX).await;
 }
 
 /// Which HTTP a connection speaks.

@@ -25,6 +25,9 @@ pub(crate) use busy::{refuse, serve};
 pub(crate) use opening::{Opening, open};
 pub(crate) use sweepers::{SweeperThreads, Sweepers};
 
+/// Bytes that a client may send behind its request. Nothing is expected from it.
+const NOISE_BYTES_MAX: usize = 64 * 1024;
+
 /// What a connection holds until it ends.
 pub(crate) struct Held {
     pub(crate) _place: Place,

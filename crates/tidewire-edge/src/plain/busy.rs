@@ -1,21 +1,21 @@
 //! A connection that has something to do: its first answer, and a stream until it rests or ends.
 
-use std::{io, net::Shutdown, time::Duration};
+use std::{io, net::Shutdown};
 
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderMap, Request, StatusCode};
-use tokio::{net::TcpStream, time::sleep};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::{
-    Held, Resting, Stream, chunk,
+    Held, NOISE_BYTES_MAX, Resting, Stream, chunk,
     head::{self, Length},
     sweepers::Sweepers,
 };
 use crate::{
-    connection::count_broken,
+    connection::{count_broken, end_is_over},
     event_stream::{Carrier, EventStream, Frames, Handover},
     form::End,
     resting::Next,
@@ -23,10 +23,6 @@ use crate::{
 
 /// Bytes of an answer that is no stream; the routes that are reached from here answer in a few lines.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// Bytes that a client may send behind its request. Nothing is expected from it.
-const NOISE_BYTES_MAX: usize = 64 * 1024;
-/// How long a connection may take to end, once it shall.
-const END_MAX: Duration = Duration::from_secs(5);
 
 /// Answers a request for a stream, and streams until there is nothing to do or to come.
 pub(crate) async fn serve(
@@ -157,11 +153,6 @@ async fn gone(socket: &TcpStream) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn end_is_over(ending: &CancellationToken) {
-    ending.cancelled().await;
-    sleep(END_MAX).await;
 }
 
 /// An answer that is no stream, as it is sent.

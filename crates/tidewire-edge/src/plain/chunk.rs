@@ -5,6 +5,16 @@ use std::io::Write as _;
 /// What ends a body in good order.
 pub(crate) const LAST: &[u8] = b"0\r\n\r\n";
 
+/// Bytes of a chunk beside those that it carries: room for any length, and two ends of lines.
+const AROUND_BYTES: usize = 20;
+
+/// One chunk alone.
+pub(crate) fn of(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + AROUND_BYTES);
+    write(&mut out, bytes);
+    out
+}
+
 /// Writes one chunk behind what is there.
 pub(crate) fn write(out: &mut Vec<u8>, bytes: &[u8]) {
     // Writing to memory does not fail.

@@ -2,7 +2,9 @@
 
 use std::{io::Write as _, time::SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use crate::event_stream::CLOSE;
 
 /// How long a body is.
 pub(crate) enum Length {
@@ -20,8 +22,7 @@ pub(crate) fn write(status: StatusCode, headers: &HeaderMap, length: &Length) ->
     for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
         line(&mut out, name, value.as_bytes());
     }
-    let close = HeaderValue::from_static("close");
-    line(&mut out, &header::CONNECTION, close.as_bytes());
+    line(&mut out, &header::CONNECTION, CLOSE.as_bytes());
     match length {
         Length::Bytes(bytes) => {
             line(&mut out, &header::CONTENT_LENGTH, bytes.to_string().as_bytes());
@@ -48,6 +49,8 @@ fn line(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::{runtime::Handle, time::Instant};
 use tracing::error;
 
 use super::{
-    Resting, busy, chunk,
+    NOISE_BYTES_MAX, Resting, busy, chunk,
     circle::Circle,
     sweepers::{Mail, Post, Sweepers},
     ticks::{Tick, Ticks},
@@ -40,10 +40,6 @@ const EVENTS_MAX: usize = 1_024;
 /// Batches of one feed that are kept while its streams are looked at. Nearly all of them stand at one
 /// position.
 const BATCHES_MAX: usize = 8;
-/// Bytes of a chunk beside those that it carries.
-const CHUNK_BYTES: usize = 16;
-/// Bytes that a client may send behind its request. Nothing is expected from it.
-const NOISE_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) struct Sweeper {
     poll: Poll,
@@ -347,8 +343,7 @@ impl Sweeper {
             Due::Later => {}
             Due::Over => return self.leave(key, Leaves::ForTask),
             Due::Bytes(bytes) => {
-                let mut framed = Vec::with_capacity(bytes.len() + CHUNK_BYTES);
-                chunk::write(&mut framed, &bytes);
+                let mut framed = chunk::of(&bytes);
                 match write(&swept.resting.socket, &framed) {
                     Ok(written) => swept.unsent = framed.split_off(written).into(),
                     Err(error) => return self.leave(key, Leaves::Broken(error)),
@@ -424,9 +419,8 @@ impl Batches {
 }
 
 fn framed(batch: Batch) -> (Batch, Bytes) {
-    let mut framed = Vec::with_capacity(batch.coded.bytes.len() + CHUNK_BYTES);
-    chunk::write(&mut framed, &batch.coded.bytes);
-    (batch, framed.into())
+    let framed = chunk::of(&batch.coded.bytes).into();
+    (batch, framed)
 }
 
 /// Writes as much as the socket takes now.
