@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// What the data consists of.
     #[arg(long, value_enum, default_value_t)]
     content: Content,
+    /// Events that a client is handed at once when it comes (of this hub only).
+    #[arg(long, default_value_t = 0)]
+    replayed: u64,
     /// How often all servers have their turn.
     #[arg(long, default_value_t = 1)]
     rounds: u64,
@@ -56,6 +59,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     );
     let mut shape = Shape::of_one_topic(args.connections, args.event_bytes, SETTLE);
     shape.content = args.content;
+    shape.replayed = args.replayed;
     shape.phases = phases(&args.burst, args.rate, args.bursts);
     output::line(network::describe());
     let mut results = Results::new("fanout");

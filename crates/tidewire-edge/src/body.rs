@@ -166,7 +166,7 @@ mod tests {
         let streams = Streams::new(config.write_timeout);
         let connections = Arc::new(Connections::new(router, &config, streams, &drain, None));
         let (socket, peer) = listener.accept().await.unwrap();
-        tokio::spawn(connections.serve(socket, Peer(peer.ip()), None));
+        tokio::spawn(connections.serve(socket.into_std().unwrap(), Peer(peer.ip()), None));
         let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         client.write_all(request).await.unwrap();
         let mut bytes = Vec::new();

@@ -3,8 +3,9 @@
 use std::{
     convert::Infallible,
     error::Error,
-    future::pending,
+    future::{pending, ready},
     io,
+    net::TcpStream,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -25,7 +26,6 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ use crate::{
     drain::{Drain, age},
     event_stream::Carrier,
     metrics,
-    plain::{self, Held, Opening, Sweepers, open},
+    plain::{self, Arrival, Comes, Held, Opening, Sweepers, open},
     stream,
     stream::Streams,
 };
@@ -102,6 +102,17 @@ impl Connections {
         }
     }
 
+    /// Serves a connection by whoever does, until it ends.
+    pub(crate) fn welcome(self: &Arc<Self>, socket: TcpStream, peer: Peer, held: Held) {
+        match &self.sweepers {
+            Some(sweepers) => {
+                let connections = Arc::clone(self);
+                sweepers.welcome(Arrival::new(socket, Comes { peer, held, connections }));
+            }
+            None => drop(tokio::spawn(self.serve(socket, peer, Some(held)))),
+        }
+    }
+
     /// Serves a connection until it ends, encrypted where the edge has a certificate. Each way is
     /// boxed by itself, so that a connection in the clear does not hold room for a handshake.
     pub(crate) fn serve(
@@ -110,6 +121,13 @@ impl Connections {
         peer: Peer,
         held: Option<Held>,
     ) -> BoxFuture<'static, ()> {
+        let socket = match tokio::net::TcpStream::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                count_broken(&error);
+                return Box::pin(ready(()));
+            }
+        };
         let connections = Arc::clone(self);
         match self.tls.clone() {
             Some(tls) => Box::pin(connections.serve_tls(tls, socket, peer, held)),
@@ -121,7 +139,7 @@ impl Connections {
     async fn serve_tls(
         self: Arc<Self>,
         tls: Tls,
-        socket: TcpStream,
+        socket: tokio::net::TcpStream,
         peer: Peer,
         _held: Option<Held>,
     ) {
@@ -140,20 +158,37 @@ impl Connections {
     }
 
     /// Serves a connection in the clear, in the version in which its client begins.
-    async fn serve_plain(self: Arc<Self>, socket: TcpStream, peer: Peer, held: Option<Held>) {
+    async fn serve_plain(
+        self: Arc<Self>,
+        socket: tokio::net::TcpStream,
+        peer: Peer,
+        held: Option<Held>,
+    ) {
         let first_request_by = self.first_request_by();
         let opening = timeout_at(first_request_by, open(&socket, self.sweepers.is_some()));
-        let opening = match self.ending.run_until_cancelled(opening).await {
-            Some(Ok(Ok(opening))) => opening,
-            Some(Ok(Err(error))) => return count_broken(&error),
-            Some(Err(_)) => return nothing_came(),
-            None => return,
-        };
+        match self.ending.run_until_cancelled(opening).await {
+            Some(Ok(Ok(opening))) => {
+                self.serve_opened(opening, socket, peer, held, first_request_by).await;
+            }
+            Some(Ok(Err(error))) => count_broken(&error),
+            Some(Err(_)) => nothing_came(),
+            None => {}
+        }
+    }
+
+    /// Serves a connection in the clear that begins like this.
+    pub(crate) async fn serve_opened(
+        &self,
+        opening: Opening,
+        socket: tokio::net::TcpStream,
+        peer: Peer,
+        held: Option<Held>,
+        first_request_by: Instant,
+    ) {
         match (opening, &self.sweepers) {
-            (Opening::Stream(mut request), Some(sweepers)) => {
-                request.extensions_mut().insert(peer);
-                let (routes, ending) = (self.router.clone(), self.ending.clone());
-                plain::serve(socket, request, routes, held, sweepers.clone(), ending).await;
+            (Opening::Stream(request), Some(sweepers)) => {
+                let answer = self.ask(request, peer, held);
+                plain::serve(socket, answer, sweepers.clone(), self.ending.clone()).await;
             }
             (Opening::Http1(said), _) => {
                 self.answer(said, socket, Version::Http1, peer, first_request_by).await;
@@ -167,7 +202,19 @@ impl Connections {
         }
     }
 
-    fn first_request_by(&self) -> Instant {
+    /// Asks the routes for a stream.
+    pub(crate) fn ask(
+        &self,
+        mut request: Box<Request<Body>>,
+        peer: Peer,
+        held: Option<Held>,
+    ) -> impl Future<Output = plain::Answer> + Send + use<> {
+        request.extensions_mut().insert(peer);
+        plain::answer(request, self.router.clone(), held)
+    }
+
+    /// Until when a client that comes now may take to ask for something.
+    pub(crate) fn first_request_by(&self) -> Instant {
         Instant::now() + self.header_timeout
     }
 
@@ -292,7 +339,7 @@ async fn nothing_asked(asked: &AtomicBool, first_request_by: Instant) {
     }
 }
 
-fn nothing_came() {
+pub(crate) fn nothing_came() {
     metrics::count_refused("no_request");
     debug!("a connection was closed: its client asked for nothing in time");
 }

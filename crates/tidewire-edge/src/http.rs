@@ -63,12 +63,13 @@ fn open(routes: Router<Arc<Shared>>, method: Method, shared: &Arc<Shared>) -> Ro
 
 async fn subscribe(
     State(shared): State<Arc<Shared>>,
-    RawQuery(query): RawQuery,
-    peer: Option<Extension<Peer>>,
-    carrier: Option<Extension<Carrier>>,
-    headers: HeaderMap,
+    mut request: Request,
 ) -> Result<Response, Problem> {
-    begin(&shared, query.as_deref().unwrap_or_default(), peer, carrier, &headers).await
+    // Not by extractors, which copy all headers.
+    let peer = request.extensions_mut().remove().map(Extension);
+    let carrier = request.extensions_mut().remove().map(Extension);
+    let query = request.uri().query().unwrap_or_default();
+    begin(&shared, query, peer, carrier, request.headers()).await
 }
 
 async fn subscribe_posted(

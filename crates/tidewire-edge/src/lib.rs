@@ -4,6 +4,7 @@
 //! subscription is a position in it. See `docs/architecture.md` for how the parts meet.
 
 mod accept_rate;
+mod acceptor;
 mod acknowledging;
 mod admission;
 mod body;

@@ -1,8 +1,8 @@
 //! Connections beyond the limits: some are held for as long as it takes to tell them so.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::TcpStream, sync::Arc, time::Duration};
 
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::{

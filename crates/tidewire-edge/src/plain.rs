@@ -1,10 +1,10 @@
 //! Event streams over plain HTTP/1.1, written by the edge itself: below hyper, whose buffers are most of
 //! what a connection costs there.
 //!
-//! A stream that has something to do, such as a page to read, is carried by a task of its own
-//! (`busy`). One that has been handed all there is rests with a sweeper: a thread that holds many
-//! such streams, each little more than a socket and a position, and hands each new event to all of
-//! them. See decision 16.
+//! A sweeper is a thread that holds many connections. It hears what a new one is for, and begins the stream
+//! that it asks for, if nothing has to be waited for. One that has been handed all there is rests with
+//! it, little more than a socket and a position, and is handed each new event. One that has something
+//! to do, such as a page to read, is carried by a task of its own (`busy`). See decision 16.
 
 use std::net::TcpStream;
 
@@ -12,6 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{admission::Place, form::End, subscription::Subscription};
 
+mod arrival;
 mod busy;
 mod chunk;
 mod circle;
@@ -21,7 +22,8 @@ mod sweeper;
 mod sweepers;
 mod ticks;
 
-pub(crate) use busy::{refuse, serve};
+pub(crate) use arrival::{Arrival, Comes};
+pub(crate) use busy::{Answer, answer, refuse, serve};
 pub(crate) use opening::{Opening, open};
 pub(crate) use sweepers::{SweeperThreads, Sweepers};
 

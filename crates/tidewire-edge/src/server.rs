@@ -1,18 +1,16 @@
 //! How connections come: accepted within bounds, on sockets that hold little, each served alone.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::TcpStream, sync::Arc, time::Duration};
 
 use axum::Router;
 use socket2::SockRef;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::sleep,
-};
+use tokio::{net::TcpListener, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config,
     accept_rate::AcceptRate,
+    acceptor::Acceptor,
     client_address::Peer,
     complaints::Complaints,
     connection::Connections,
@@ -44,6 +42,7 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let (config, ending) = (&shared.config, shared.drain.ending());
     SockRef::from(&listener).listen(BACKLOG)?;
+    let acceptor = Acceptor::new(listener)?;
     // Where there is TLS, there is no plain HTTP.
     let lean = config.lean_streams && config.tls.is_none();
     let threads = if lean { Some(SweeperThreads::start(shared)?) } else { None };
@@ -53,7 +52,7 @@ pub(crate) async fn serve(
         let connections =
             Connections::new(router, config, streams.clone(), &shared.drain, sweepers.clone());
         let overload = Overload::new(shared, &streams, sweepers);
-        accept(listener, Arc::new(connections), overload, shared).await;
+        accept(acceptor, Arc::new(connections), overload, shared).await;
         streams.ended().await;
     });
     Ok(())
@@ -61,7 +60,7 @@ pub(crate) async fn serve(
 
 /// Accepts connections until the edge ends, and waits until all have ended.
 async fn accept(
-    listener: TcpListener,
+    acceptor: Acceptor,
     connections: Arc<Connections>,
     overload: Overload,
     shared: &Shared,
@@ -72,21 +71,21 @@ async fn accept(
     let mut complaints = Complaints::default();
     let mut next = async || {
         rate.next().await;
-        let (socket, peer) = listener.accept().await?;
+        let (socket, peer) = acceptor.accept().await?;
         // It fails where the client has gone already, which is seen when it is read.
         let _gone = prepare(&socket, config);
         Ok::<_, io::Error>((socket, peer))
     };
     while let Some(accepted) = ending.run_until_cancelled(next()).await {
         match accepted {
-            Ok((socket, peer)) => match shared.admission.connection(peer.ip()) {
+            Ok((socket, peer)) => match shared.admission.connection(peer) {
                 Ok(place) => {
                     let held = Held { _place: place, _open: served.token() };
-                    tokio::spawn(connections.serve(socket, Peer(peer.ip()), Some(held)));
+                    connections.welcome(socket, Peer(peer), held);
                 }
                 Err(full) => {
                     complaints.refused(full, config);
-                    overload.answer(socket, Peer(peer.ip()), full);
+                    overload.answer(socket, Peer(peer), full);
                 }
             },
             Err(error) => {
@@ -95,7 +94,7 @@ async fn accept(
             }
         }
     }
-    drop(listener);
+    drop(acceptor);
     overload.ended().await;
     served.close();
     served.wait().await;

@@ -24,23 +24,37 @@ use crate::{
 /// Bytes of an answer that is no stream; the routes that are reached from here answer in a few lines.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Answers a request for a stream, and streams until there is nothing to do or to come.
-pub(crate) async fn serve(
-    socket: TcpStream,
+/// What the routes say to a request for a stream.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are streams, and are taken apart at once"
+)]
+pub(crate) enum Answer {
+    /// A stream, and what is to be sent of it at once.
+    Stream(Stream, Vec<u8>),
+    /// All of it, or nothing where it cannot be written.
+    Whole(Vec<u8>),
+}
+
+/// Asks the routes.
+pub(crate) async fn answer(
     mut request: Box<Request<Body>>,
     routes: Router,
     held: Option<Held>,
-    sweepers: Sweepers,
-    ending: CancellationToken,
-) {
+) -> Answer {
     let handover = Handover::default();
     request.extensions_mut().insert(Carrier::Handover(handover.clone()));
     let Ok(response) = routes.oneshot(*request).await;
     match handover.take() {
         Some(EventStream { frames: Frames::Of(subscription, place), end }) => {
-            let head = head::write(response.status(), response.headers(), &Length::Chunked);
-            let stream = Stream { subscription: *subscription, end, _place: place, _held: held };
-            carry(socket, stream, head, sweepers, ending).await;
+            let mut first = head::write(response.status(), response.headers(), &Length::Chunked);
+            let mut stream =
+                Stream { subscription: *subscription, end, _place: place, _held: held };
+            // It begins with a hello, so nothing is waited for.
+            if let Next::Bytes(hello) = stream.subscription.advance(true).await {
+                chunk::write(&mut first, &hello);
+            }
+            Answer::Stream(stream, first)
         }
         Some(EventStream { frames: Frames::One(frame), end }) => {
             let mut answer = head::write(response.status(), response.headers(), &Length::Chunked);
@@ -48,12 +62,25 @@ pub(crate) async fn serve(
             if end == End::Eof {
                 answer.extend_from_slice(chunk::LAST);
             }
-            finish(socket, &answer).await;
+            Answer::Whole(answer)
         }
-        None => match whole(response).await {
-            Ok(answer) => finish(socket, &answer).await,
-            Err(error) => warn!(%error, "an answer could not be written"),
-        },
+        None => Answer::Whole(whole(response).await.unwrap_or_else(|error| {
+            warn!(%error, "an answer could not be written");
+            Vec::new()
+        })),
+    }
+}
+
+/// Gives an answer, and streams until there is nothing to do or to come.
+pub(crate) async fn serve(
+    socket: TcpStream,
+    answer: impl Future<Output = Answer>,
+    sweepers: Sweepers,
+    ending: CancellationToken,
+) {
+    match answer.await {
+        Answer::Stream(stream, first) => carry(socket, stream, first, sweepers, ending).await,
+        Answer::Whole(answer) => finish(socket, &answer).await,
     }
 }
 
@@ -101,12 +128,12 @@ enum Course {
     Gone,
 }
 
-async fn deliver(
-    socket: &TcpStream,
-    stream: &mut Stream,
-    mut unsent: Vec<u8>,
-) -> io::Result<Course> {
+async fn deliver(socket: &TcpStream, stream: &mut Stream, unsent: Vec<u8>) -> io::Result<Course> {
+    write_all(socket, &unsent).await?;
+    // Who waits for a page holds nothing.
+    drop(unsent);
     loop {
+        let mut unsent = Vec::new();
         let course = match stream.subscription.advance(true).await {
             Next::Bytes(bytes) => {
                 chunk::write(&mut unsent, &bytes);
@@ -121,8 +148,6 @@ async fn deliver(
             }
         };
         write_all(socket, &unsent).await?;
-        // Who waits for a page holds nothing.
-        unsent = Vec::new();
         if let Some(course) = course {
             return Ok(course);
         }

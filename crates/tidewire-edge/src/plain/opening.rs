@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::connection::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// Bytes that are read at once: the heads of most requests.
-const READ_BYTES: usize = 1_024;
+pub(super) const READ_BYTES: usize = 1_024;
 /// Reads after which the rest of a head is left to hyper: it comes in small pieces, and each would be
 /// looked at from the beginning.
 const READS_MAX: usize = 32;
@@ -35,23 +35,35 @@ pub(crate) enum Opening {
 /// Reads until it shows what a connection begins with. Where `takes_streams` is not set, requests for
 /// streams are left to hyper, too.
 pub(crate) async fn open(socket: &TcpStream, takes_streams: bool) -> io::Result<Opening> {
-    let mut said = BytesMut::new();
-    for _ in 0..READS_MAX {
+    let (mut said, mut reads) = (BytesMut::new(), 0);
+    loop {
         read(socket, &mut said).await?;
-        match &said[..said.len().min(2)] {
-            b"PR" => return Ok(Opening::Http2(said.freeze())),
-            b"P" => continue,
-            _ if !takes_streams => break,
-            _ => {}
-        }
-        match look(said.clone().freeze()) {
-            Look::Stream(request) => return Ok(Opening::Stream(request)),
-            Look::Other => break,
-            Look::Unfinished if said.len() >= HEAD_BYTES_MAX => return Ok(Opening::TooLarge),
-            Look::Unfinished => {}
+        reads += 1;
+        if let Some(opening) = opening(&mut said, reads, takes_streams) {
+            return Ok(opening);
         }
     }
-    Ok(Opening::Http1(said.freeze()))
+}
+
+/// What a connection begins with, if what has been said in so many reads shows it.
+pub(super) fn opening(said: &mut BytesMut, reads: usize, takes_streams: bool) -> Option<Opening> {
+    let is_patient = reads < READS_MAX;
+    match &said[..said.len().min(2)] {
+        b"PR" => return Some(Opening::Http2(said.split().freeze())),
+        b"P" if is_patient => return None,
+        _ => {}
+    }
+    let whole = said.split().freeze();
+    match if takes_streams { look(&whole) } else { Look::Other } {
+        Look::Stream(request) => Some(Opening::Stream(request)),
+        Look::Unfinished if whole.len() >= HEAD_BYTES_MAX => Some(Opening::TooLarge),
+        Look::Unfinished if is_patient => {
+            // Nobody else holds it, so nothing is copied.
+            *said = whole.into();
+            None
+        }
+        Look::Unfinished | Look::Other => Some(Opening::Http1(whole)),
+    }
 }
 
 /// Reads some more.
@@ -79,10 +91,10 @@ enum Look {
 }
 
 /// Looks at what has been said so far. What is not plainly a request for a stream is not judged here.
-fn look(said: Bytes) -> Look {
+fn look(said: &Bytes) -> Look {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
-    let length = match parsed.parse(&said) {
+    let length = match parsed.parse(said) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Look::Unfinished,
         Err(_) => return Look::Other,
@@ -94,7 +106,7 @@ fn look(said: Bytes) -> Look {
     if target.split('?').next() != Some(PATH) || length != said.len() {
         return Look::Other;
     }
-    request(&said, target, parsed.headers)
+    request(said, target, parsed.headers)
         .map_or(Look::Other, |request| Look::Stream(request.into()))
 }
 
@@ -118,7 +130,7 @@ mod tests {
     use super::*;
 
     fn looked_at(said: &str) -> Option<Request<Body>> {
-        match look(Bytes::copy_from_slice(said.as_bytes())) {
+        match look(&Bytes::copy_from_slice(said.as_bytes())) {
             Look::Stream(request) => Some(*request),
             Look::Other | Look::Unfinished => None,
         }
@@ -154,6 +166,6 @@ mod tests {
             assert!(looked_at(said).is_none(), "{said}");
         }
         let unfinished = "GET /v1/events HTTP/1.1\r\nhost: hub\r\n\r";
-        assert!(matches!(look(unfinished.into()), Look::Unfinished));
+        assert!(matches!(look(&unfinished.into()), Look::Unfinished));
     }
 }

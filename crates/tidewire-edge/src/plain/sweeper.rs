@@ -1,5 +1,5 @@
-//! One thread that holds many streams at rest: it hands what their feeds get to all of them, in
-//! turns, and gives back to a task of its own whichever needs more than that.
+//! One thread that holds many connections: it hears what new ones are for (`arriving`), hands what their
+//! feeds get to all streams at rest, in turns, and gives to a task of its own whichever needs more than that.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,10 +13,10 @@ use std::{
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
 use slab::Slab;
-use tidewire_core::Cursor;
 use tokio::{runtime::Handle, time::Instant};
 use tracing::error;
 
+use self::{arriving::Coming, batches::Batches};
 use super::{
     NOISE_BYTES_MAX, Resting, busy, chunk,
     circle::Circle,
@@ -24,11 +24,15 @@ use super::{
     ticks::{Tick, Ticks},
 };
 use crate::{
+    Subscription,
     connection::count_broken,
     feed::{Batch, Behind, Feed, Listener},
     resting::Due,
     subscription::Shared,
 };
+
+mod arriving;
+mod batches;
 
 /// What wakes the thread, among its sockets.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -37,10 +41,6 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 const TURN_STREAMS: usize = 256;
 /// Readinesses that are taken at once.
 const EVENTS_MAX: usize = 1_024;
-/// Batches of one feed that are kept while its streams are looked at. Nearly all of them stand at one
-/// position.
-const BATCHES_MAX: usize = 8;
-
 pub(super) struct Sweeper {
     poll: Poll,
     post: Arc<Post>,
@@ -48,7 +48,9 @@ pub(super) struct Sweeper {
     shared: Arc<Shared>,
     sweepers: Sweepers,
     runtime: Handle,
-    streams: Slab<Box<Swept>>,
+    connections: Slab<Connection>,
+    /// Those that have come, and may have said something.
+    arrived: VecDeque<usize>,
     feeds: Slab<Watched>,
     /// Where among them the feed of a slot is.
     by_slot: HashMap<usize, usize>,
@@ -58,6 +60,15 @@ pub(super) struct Sweeper {
     /// Events and bytes that have not been counted.
     sent: (usize, usize),
     is_ending: bool,
+}
+
+/// A connection, by what it is to its sweeper.
+enum Connection {
+    /// Its client has still to say what it is for.
+    Comes(Box<Coming>),
+    /// It is being begun. Nobody sees this but who begins it.
+    Begins,
+    Rests(Box<Swept>),
 }
 
 /// A stream that rests here.
@@ -77,12 +88,6 @@ struct Watched {
     feed: Arc<Feed>,
     slot: usize,
     streams: Circle,
-}
-
-/// What one feed has behind some positions, as it is sent: made once for all who stand there.
-struct Batches {
-    feed: Arc<Feed>,
-    made: Vec<(Cursor, Option<(Batch, Bytes)>)>,
 }
 
 /// Why a stream does not rest here any more.
@@ -109,7 +114,8 @@ impl Sweeper {
             shared,
             sweepers,
             runtime,
-            streams: Slab::new(),
+            connections: Slab::new(),
+            arrived: VecDeque::new(),
             feeds: Slab::new(),
             by_slot: HashMap::new(),
             turns: VecDeque::new(),
@@ -121,6 +127,9 @@ impl Sweeper {
 
     /// Works until it is told to end.
     pub(super) fn run(mut self) {
+        // What cannot be done at once is spawned there.
+        let runtime = self.runtime.clone();
+        let _inside = runtime.enter();
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.is_ending {
             let wait = self.wait();
@@ -134,6 +143,7 @@ impl Sweeper {
                 self.socket_is_ready(event);
             }
             self.open_mail();
+            self.hear_out();
             self.sweep();
             self.look_at_due();
             self.count();
@@ -150,7 +160,7 @@ impl Sweeper {
 
     /// How long to wait for sockets and mail at most: not at all where there is more to do.
     fn wait(&self) -> Option<Duration> {
-        if !self.turns.is_empty() || !self.post.may_wait() {
+        if !self.turns.is_empty() || !self.arrived.is_empty() || !self.post.may_wait() {
             return Some(Duration::ZERO);
         }
         self.ticks.wake_at().map(|at| at.saturating_duration_since(Instant::now()))
@@ -163,6 +173,7 @@ impl Sweeper {
         }
         for mail in mail {
             match mail {
+                Mail::Arrival(arrival) => self.welcome(*arrival),
                 Mail::Stream(resting) => self.take(*resting),
                 Mail::News => self.tell_news(),
                 Mail::End => self.is_ending = true,
@@ -170,13 +181,36 @@ impl Sweeper {
         }
     }
 
+    /// Gives a connection a place, and waits for it from now on.
+    fn put(&mut self, socket: &TcpStream) -> Option<usize> {
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let fd = socket.as_raw_fd();
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), Token(key), interest)
+        {
+            count_broken(&error);
+            return None;
+        }
+        entry.insert(Connection::Begins);
+        Some(key)
+    }
+
     /// Takes a stream that rests from now on.
-    fn take(&mut self, mut resting: Resting) {
+    fn take(&mut self, resting: Resting) {
+        if let Some(key) = self.put(&resting.socket) {
+            self.rest(key, resting, Vec::new());
+        }
+    }
+
+    /// Lets a stream rest at a place, and hands it what is first to be sent, with what its feed has.
+    fn rest(&mut self, key: usize, mut resting: Resting, first: Vec<u8>) {
         let subscription = &mut resting.stream.subscription;
         subscription.hear_news();
         let due = subscription.due();
         let Some((slot, feed)) = subscription.feed() else {
-            return self.hand_back(resting, Bytes::new());
+            self.connections.remove(key);
+            return self.hand_back(resting, first);
         };
         let feed = match self.by_slot.get(&slot) {
             Some(watched) => *watched,
@@ -188,29 +222,25 @@ impl Sweeper {
                 key
             }
         };
-        let fd = resting.socket.as_raw_fd();
-        let entry = self.streams.vacant_entry();
-        let key = entry.key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), Token(key), interest)
-        {
-            self.forget_without_streams(feed);
-            return count_broken(&error);
-        }
         let place = self.feeds[feed].streams.add(key);
         let tick = self.ticks.put(key, due);
-        let unsent = Bytes::new();
-        entry.insert(Box::new(Swept { resting, unsent, noise: 0, feed, place, tick }));
+        let swept = Swept { resting, unsent: Bytes::new(), noise: 0, feed, place, tick };
+        self.connections[key] = Connection::Rests(Box::new(swept));
         // What came since it last looked has rung for nobody here.
-        self.look_alone(key);
+        self.look_first(key, first);
     }
 
-    /// Tells all streams of a drain, or the end: each has a moment now.
+    /// Tells all streams of a drain, or the end: each has a moment now. At the end nobody is heard who
+    /// has not asked for anything.
     fn tell_news(&mut self) {
-        for (key, swept) in &mut self.streams {
-            let subscription = &mut swept.resting.stream.subscription;
-            subscription.hear_news();
-            swept.tick = self.ticks.put(key, subscription.due());
+        let is_ending = self.shared.drain.ending().is_cancelled();
+        self.connections.retain(|_, connection| !(is_ending && connection.comes()));
+        for (key, connection) in &mut self.connections {
+            if let Connection::Rests(swept) = connection {
+                let subscription = &mut swept.resting.stream.subscription;
+                subscription.hear_news();
+                swept.tick = self.ticks.put(key, subscription.due());
+            }
         }
     }
 
@@ -246,15 +276,34 @@ impl Sweeper {
     }
 
     fn look_alone(&mut self, key: usize) {
-        let Some(swept) = self.streams.get(key) else { return };
-        let mut batches = Batches::of(&self.feeds[swept.feed].feed);
-        self.look(key, &mut batches, Instant::now());
+        self.look_first(key, Vec::new());
+    }
+
+    /// Hands a stream what is first to be sent, and all that its feed has, in one write where it can be.
+    fn look_first(&mut self, key: usize, mut first: Vec<u8>) {
+        let Some(swept) = swept(&mut self.connections, key) else { return };
+        let (mut batches, now) = (Batches::of(&self.feeds[swept.feed].feed), Instant::now());
+        if !first.is_empty() {
+            let subscription = &mut swept.resting.stream.subscription;
+            if let Some(position) = subscription.position()
+                && let Ok(Some((batch, framed))) = batches.behind(position)
+            {
+                first.extend_from_slice(framed);
+                hand(subscription, batch, now, &mut self.sent);
+            }
+            match write(&swept.resting.socket, &first) {
+                Ok(written) if written == first.len() => {}
+                Ok(written) => swept.unsent = Bytes::from(first).slice(written..),
+                Err(error) => return self.leave(key, Leaves::Broken(error)),
+            }
+        }
+        self.look(key, &mut batches, now);
     }
 
     /// Hands a stream all that its feed has for it, unless it has still to take what it was handed
     /// before.
     fn look(&mut self, key: usize, batches: &mut Batches, now: Instant) {
-        let Some(swept) = self.streams.get_mut(key).map(Box::as_mut) else { return };
+        let Some(swept) = swept(&mut self.connections, key) else { return };
         let subscription = &mut swept.resting.stream.subscription;
         while swept.unsent.is_empty()
             && let Some(position) = subscription.position()
@@ -267,9 +316,7 @@ impl Sweeper {
                     return self.leave(key, Leaves::ForTask);
                 }
             };
-            subscription.hand(batch, now);
-            self.sent.0 += batch.events;
-            self.sent.1 += batch.coded.bytes.len();
+            hand(subscription, batch, now, &mut self.sent);
             match write(&swept.resting.socket, framed) {
                 Ok(written) if written == framed.len() => {}
                 Ok(written) => swept.unsent = framed.slice(written..),
@@ -280,6 +327,9 @@ impl Sweeper {
 
     fn socket_is_ready(&mut self, event: &Event) {
         let Token(key) = event.token();
+        if self.connections.get(key).is_some_and(Connection::comes) {
+            return self.arrived.push_back(key);
+        }
         if (event.is_readable() || event.is_read_closed() || event.is_error())
             && let Err(leaves) = self.listen_to(key)
         {
@@ -292,7 +342,7 @@ impl Sweeper {
 
     /// Hears what a client says, which has nothing more to say.
     fn listen_to(&mut self, key: usize) -> Result<(), Leaves> {
-        let Some(swept) = self.streams.get_mut(key) else { return Ok(()) };
+        let Some(swept) = swept(&mut self.connections, key) else { return Ok(()) };
         while swept.noise < NOISE_BYTES_MAX {
             match (&swept.resting.socket).read(&mut [0; 512]) {
                 Ok(0) => return Err(Leaves::Gone),
@@ -307,7 +357,7 @@ impl Sweeper {
 
     /// Sends what a socket had no room for, and what has come meanwhile.
     fn send_rest(&mut self, key: usize) {
-        let Some(swept) = self.streams.get_mut(key) else { return };
+        let Some(swept) = swept(&mut self.connections, key) else { return };
         if swept.unsent.is_empty() {
             return;
         }
@@ -328,15 +378,21 @@ impl Sweeper {
         let now = Instant::now();
         while let Some((tick, keys)) = self.ticks.pop(now) {
             for key in keys {
-                if self.streams.get(key).is_some_and(|swept| swept.tick == tick) {
-                    self.break_silence(key, now);
+                match self.connections.get(key) {
+                    Some(Connection::Rests(swept)) if swept.tick == tick => {
+                        self.break_silence(key, now);
+                    }
+                    Some(Connection::Comes(coming)) if coming.tick == tick => {
+                        self.wait_no_longer(key, now);
+                    }
+                    _ => {}
                 }
             }
         }
     }
 
     fn break_silence(&mut self, key: usize, now: Instant) {
-        let swept = &mut self.streams[key];
+        let Some(swept) = swept(&mut self.connections, key) else { return };
         let subscription = &mut swept.resting.stream.subscription;
         let is_stalled = !swept.unsent.is_empty();
         match subscription.break_silence(now, is_stalled) {
@@ -350,24 +406,22 @@ impl Sweeper {
                 }
             }
         }
-        let due = self.streams[key].resting.stream.subscription.due();
-        self.streams[key].tick = self.ticks.put(key, due);
+        swept.tick = self.ticks.put(key, swept.resting.stream.subscription.due());
     }
 
     /// Lets a stream go.
     fn leave(&mut self, key: usize, leaves: Leaves) {
-        let Some(swept) = self.streams.try_remove(key) else { return };
-        let Swept { resting, unsent, feed, place, .. } = *swept;
-        if let Some(moved) = self.feeds[feed].streams.remove(place) {
-            self.streams[moved].place = place;
+        let Some(Connection::Rests(left)) = self.connections.try_remove(key) else { return };
+        let Swept { resting, unsent, feed, place, .. } = *left;
+        if let Some(moved) = self.feeds[feed].streams.remove(place)
+            && let Some(moved) = swept(&mut self.connections, moved)
+        {
+            moved.place = place;
         }
         self.forget_without_streams(feed);
         match leaves {
             Leaves::ForTask => {
-                let fd = resting.socket.as_raw_fd();
-                // An error is a socket that has ended, which its task will see.
-                let _ended = self.poll.registry().deregister(&mut SourceFd(&fd));
-                self.hand_back(resting, unsent);
+                self.hand_back(resting, unsent.into());
             }
             Leaves::Gone => {}
             Leaves::Broken(error) => count_broken(&error),
@@ -383,44 +437,52 @@ impl Sweeper {
     }
 
     /// Gives a stream to a task.
-    fn hand_back(&self, resting: Resting, unsent: Bytes) {
-        let Resting { socket, stream } = resting;
+    fn hand_back(&self, Resting { socket, stream }: Resting, unsent: Vec<u8>) {
         let (sweepers, ending) = (self.sweepers.clone(), self.shared.drain.ending().clone());
-        self.runtime.spawn(async move {
-            match tokio::net::TcpStream::from_std(socket) {
-                Ok(socket) => busy::carry(socket, stream, unsent.into(), sweepers, ending).await,
-                Err(error) => count_broken(&error),
-            }
+        self.give_to_task(socket, async move |socket| {
+            busy::carry(socket, stream, unsent, sweepers, ending).await;
         });
     }
-}
 
-impl Batches {
-    fn of(feed: &Arc<Feed>) -> Self {
-        Self { feed: Arc::clone(feed), made: Vec::new() }
-    }
-
-    /// What the feed has next behind a position, if anything.
-    fn behind(&mut self, position: Cursor) -> Result<Option<&(Batch, Bytes)>, Behind> {
-        let made = self.made.iter().position(|(of, _)| *of == position);
-        let index = match made {
-            Some(index) => index,
-            None => {
-                let batch = self.feed.pending(position)?.map(framed);
-                if self.made.len() == BATCHES_MAX {
-                    self.made.clear();
-                }
-                self.made.push((position, batch));
-                self.made.len() - 1
-            }
-        };
-        Ok(self.made[index].1.as_ref())
+    /// Waits no longer for a socket, and has it served by a task.
+    fn give_to_task<F>(&self, socket: TcpStream, serve: impl FnOnce(tokio::net::TcpStream) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let fd = socket.as_raw_fd();
+        // An error is a socket that has ended, which its task will see.
+        let _ended = self.poll.registry().deregister(&mut SourceFd(&fd));
+        match tokio::net::TcpStream::from_std(socket) {
+            Ok(socket) => drop(self.runtime.spawn(serve(socket))),
+            Err(error) => count_broken(&error),
+        }
     }
 }
 
-fn framed(batch: Batch) -> (Batch, Bytes) {
-    let framed = chunk::of(&batch.coded.bytes).into();
-    (batch, framed)
+impl Connection {
+    fn comes(&self) -> bool {
+        matches!(self, Self::Comes(_))
+    }
+}
+
+/// The stream that rests at a place.
+fn swept(connections: &mut Slab<Connection>, key: usize) -> Option<&mut Swept> {
+    match connections.get_mut(key) {
+        Some(Connection::Rests(swept)) => Some(swept),
+        _ => None,
+    }
+}
+
+/// Notes that a subscription is handed a batch.
+fn hand(
+    subscription: &mut Subscription,
+    batch: &Batch,
+    now: Instant,
+    (events, bytes): &mut (usize, usize),
+) {
+    subscription.hand(batch, now);
+    *events += batch.events;
+    *bytes += batch.coded.bytes.len();
 }
 
 /// Writes as much as the socket takes now.

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Resting,
+    Arrival, Resting,
     sweeper::{Sweeper, WAKE},
 };
 use crate::{feed::Listener, subscription::Shared};
@@ -81,10 +81,18 @@ struct Posts {
 }
 
 impl Sweepers {
+    /// Hears what a connection is for.
+    pub(crate) fn welcome(&self, arrival: Arrival) {
+        self.next().send(Mail::Arrival(Box::new(arrival)));
+    }
+
     /// Lets a stream rest.
     pub(super) fn take(&self, stream: Resting) {
-        let next = self.0.next.fetch_add(1, Ordering::Relaxed) % self.0.posts.len();
-        self.0.posts[next].send(Mail::Stream(Box::new(stream)));
+        self.next().send(Mail::Stream(Box::new(stream)));
+    }
+
+    fn next(&self) -> &Post {
+        &self.0.posts[self.0.next.fetch_add(1, Ordering::Relaxed) % self.0.posts.len()]
     }
 
     fn send_all(&self, mail: impl Fn() -> Mail) {
@@ -104,6 +112,7 @@ async fn tell_news(sweepers: Sweepers, shared: Arc<Shared>) {
 
 /// What a sweeper is sent.
 pub(super) enum Mail {
+    Arrival(Box<Arrival>),
     Stream(Box<Resting>),
     /// A drain has begun, or everything ends.
     News,
@@ -171,6 +180,7 @@ impl Listener for Post {
 impl std::fmt::Debug for Mail {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Arrival(_) => "Arrival",
             Self::Stream(_) => "Stream",
             Self::News => "News",
             Self::End => "End",
