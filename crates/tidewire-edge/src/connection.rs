@@ -5,7 +5,7 @@ use std::{
     error::Error,
     future::{pending, ready},
     io,
-    net::TcpStream,
+    net::{IpAddr, TcpStream},
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -39,7 +39,7 @@ use crate::{
     drain::{Drain, age},
     event_stream::Carrier,
     metrics,
-    plain::{self, Arrival, Comes, Held, Opening, Sweepers, open},
+    plain::{self, Arrival, Held, Opening, Sweepers, open},
     stream,
     stream::Streams,
 };
@@ -64,6 +64,26 @@ const RESETS_PENDING_MAX: usize = 20;
 const RESETS_PROVOKED_MAX: usize = 100;
 /// How long a connection may take to end, once it shall: a request half sent is not waited for.
 const END_MAX: Duration = Duration::from_secs(5);
+
+/// A connection as it was accepted: from where, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Came {
+    pub(crate) peer: Peer,
+    pub(crate) at: Instant,
+}
+
+impl Came {
+    /// Accepted now.
+    pub(crate) fn from(peer: IpAddr) -> Self {
+        Self { peer: Peer(peer), at: Instant::now() }
+    }
+}
+
+/// Since when a client waits for the answer to its request: since its connection was accepted, or, where
+/// that has had an answer before, since the request was read. The routes find it among the request's
+/// extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked(pub(crate) Instant);
 
 /// How connections are served.
 pub(crate) struct Connections {
@@ -103,13 +123,12 @@ impl Connections {
     }
 
     /// Serves a connection by whoever does, until it ends.
-    pub(crate) fn welcome(self: &Arc<Self>, socket: TcpStream, peer: Peer, held: Held) {
+    pub(crate) fn welcome(self: &Arc<Self>, socket: TcpStream, came: Came, held: Held) {
         match &self.sweepers {
             Some(sweepers) => {
-                let connections = Arc::clone(self);
-                sweepers.welcome(Arrival::new(socket, Comes { peer, held, connections }));
+                sweepers.welcome(Arrival::new(socket, came, held, Arc::clone(self)));
             }
-            None => drop(tokio::spawn(self.serve(socket, peer, Some(held)))),
+            None => drop(tokio::spawn(self.serve(socket, came, Some(held)))),
         }
     }
 
@@ -118,7 +137,7 @@ impl Connections {
     pub(crate) fn serve(
         self: &Arc<Self>,
         socket: TcpStream,
-        peer: Peer,
+        came: Came,
         held: Option<Held>,
     ) -> BoxFuture<'static, ()> {
         let socket = match tokio::net::TcpStream::from_std(socket) {
@@ -130,8 +149,8 @@ impl Connections {
         };
         let connections = Arc::clone(self);
         match self.tls.clone() {
-            Some(tls) => Box::pin(connections.serve_tls(tls, socket, peer, held)),
-            None => Box::pin(connections.serve_plain(socket, peer, held)),
+            Some(tls) => Box::pin(connections.serve_tls(tls, socket, came, held)),
+            None => Box::pin(connections.serve_plain(socket, came, held)),
         }
     }
 
@@ -140,7 +159,7 @@ impl Connections {
         self: Arc<Self>,
         tls: Tls,
         socket: tokio::net::TcpStream,
-        peer: Peer,
+        came: Came,
         _held: Option<Held>,
     ) {
         let handshake = timeout(self.handshake_timeout, tls.accept(socket));
@@ -154,21 +173,22 @@ impl Connections {
             Some(b"h2") => Version::Http2,
             _ => Version::Http1,
         };
-        self.answer(Bytes::new(), encrypted, version, peer, self.first_request_by()).await;
+        let first_request_by = self.first_request_by(Instant::now());
+        self.answer(Bytes::new(), encrypted, version, came, first_request_by).await;
     }
 
     /// Serves a connection in the clear, in the version in which its client begins.
     async fn serve_plain(
         self: Arc<Self>,
         socket: tokio::net::TcpStream,
-        peer: Peer,
+        came: Came,
         held: Option<Held>,
     ) {
-        let first_request_by = self.first_request_by();
+        let first_request_by = self.first_request_by(came.at);
         let opening = timeout_at(first_request_by, open(&socket, self.sweepers.is_some()));
         match self.ending.run_until_cancelled(opening).await {
             Some(Ok(Ok(opening))) => {
-                self.serve_opened(opening, socket, peer, held, first_request_by).await;
+                self.serve_opened(opening, socket, came, held).await;
             }
             Some(Ok(Err(error))) => count_broken(&error),
             Some(Err(_)) => nothing_came(),
@@ -181,20 +201,20 @@ impl Connections {
         &self,
         opening: Opening,
         socket: tokio::net::TcpStream,
-        peer: Peer,
+        came: Came,
         held: Option<Held>,
-        first_request_by: Instant,
     ) {
+        let first_request_by = self.first_request_by(came.at);
         match (opening, &self.sweepers) {
             (Opening::Stream(request), Some(sweepers)) => {
-                let answer = self.ask(request, peer, held);
+                let answer = self.ask(request, came, held);
                 plain::serve(socket, answer, sweepers.clone(), self.ending.clone()).await;
             }
             (Opening::Http1(said), _) => {
-                self.answer(said, socket, Version::Http1, peer, first_request_by).await;
+                self.answer(said, socket, Version::Http1, came, first_request_by).await;
             }
             (Opening::Http2(said), _) => {
-                self.answer(said, socket, Version::Http2, peer, first_request_by).await;
+                self.answer(said, socket, Version::Http2, came, first_request_by).await;
             }
             (Opening::TooLarge, _) => plain::refuse(socket).await,
             // It is not looked for.
@@ -206,16 +226,17 @@ impl Connections {
     pub(crate) fn ask(
         &self,
         mut request: Box<Request<Body>>,
-        peer: Peer,
+        came: Came,
         held: Option<Held>,
     ) -> impl Future<Output = plain::Answer> + Send + use<> {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(came.peer);
+        request.extensions_mut().insert(Asked(came.at));
         plain::answer(request, self.router.clone(), held)
     }
 
-    /// Until when a client that comes now may take to ask for something.
-    pub(crate) fn first_request_by(&self) -> Instant {
-        Instant::now() + self.header_timeout
+    /// Until when a client that came at a moment may take to ask for something.
+    pub(crate) fn first_request_by(&self, came: Instant) -> Instant {
+        came + self.header_timeout
     }
 
     /// Answers what a client asks for, of which the beginning has been read, until it leaves or the edge
@@ -227,7 +248,7 @@ impl Connections {
         said: Bytes,
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         version: Version,
-        peer: Peer,
+        came: Came,
         first_request_by: Instant,
     ) {
         let asked = AtomicBool::new(false);
@@ -235,14 +256,14 @@ impl Connections {
             Version::Http1 => {
                 let flushes = Flushes::default();
                 let socket = TokioIo::new(Told::new(said, socket, flushes.clone()));
-                let service = self.service(peer, Some(Carrier::Hyper(flushes)), &asked);
+                let service = self.service(came, Some(Carrier::Hyper(flushes)), &asked);
                 let connection = pin!(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
                 let leave = self.ending.cancelled();
                 self.drive(connection, end, leave, &asked, first_request_by).await;
             }
             Version::Http2 => {
-                let service = self.service(peer, None, &asked);
+                let service = self.service(came, None, &asked);
                 let socket = TokioIo::new(Told::new(said, socket, Flushes::default()));
                 let mut connection = Box::pin(self.http2.serve_connection(socket, service));
                 let end = http2::Connection::graceful_shutdown;
@@ -254,7 +275,7 @@ impl Connections {
 
     fn service(
         &self,
-        peer: Peer,
+        came: Came,
         carrier: Option<Carrier>,
         asked: &AtomicBool,
     ) -> impl Service<
@@ -264,9 +285,11 @@ impl Connections {
         Future = impl Future<Output = Result<Response, Infallible>> + Send + use<>,
     > {
         service_fn(move |request| {
-            asked.store(true, Relaxed);
+            let is_first = !asked.swap(true, Relaxed);
+            let since = if is_first { came.at } else { Instant::now() };
             let routes = self.router.clone();
-            let mut request = as_routed(request, peer);
+            let mut request = as_routed(request, came.peer);
+            request.extensions_mut().insert(Asked(since));
             if let Some(carrier) = &carrier {
                 request.extensions_mut().insert(carrier.clone());
             }

@@ -7,8 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admission::Full,
-    client_address::Peer,
-    connection::Connections,
+    connection::{Came, Connections},
     plain::Sweepers,
     refusal::{self, Refusal},
     stream::Streams,
@@ -49,7 +48,7 @@ impl Overload {
     }
 
     /// Answers a connection where there is room for it, and closes it in any case.
-    pub(crate) fn answer(&self, socket: TcpStream, peer: Peer, full: Full) {
+    pub(crate) fn answer(&self, socket: TcpStream, came: Came, full: Full) {
         if self.answered.len() >= self.answered_max {
             return;
         }
@@ -57,7 +56,7 @@ impl Overload {
             Full::Edge => &self.edge_full,
             Full::Address => &self.address_full,
         };
-        let (served, time_max) = (connections.serve(socket, peer, None), self.time_max);
+        let (served, time_max) = (connections.serve(socket, came, None), self.time_max);
         self.answered.spawn(async move {
             // Who has not asked by then, or does not take the answer, is closed unheard.
             let _late = timeout(time_max, served).await;

@@ -22,7 +22,7 @@ mod sweeper;
 mod sweepers;
 mod ticks;
 
-pub(crate) use arrival::{Arrival, Comes};
+pub(crate) use arrival::Arrival;
 pub(crate) use busy::{Answer, answer, refuse, serve};
 pub(crate) use opening::{Opening, open};
 pub(crate) use sweepers::{SweeperThreads, Sweepers};

@@ -11,9 +11,8 @@ use crate::{
     Config,
     accept_rate::AcceptRate,
     acceptor::Acceptor,
-    client_address::Peer,
     complaints::Complaints,
-    connection::Connections,
+    connection::{Came, Connections},
     overload::Overload,
     plain::{Held, SweeperThreads},
     stream::Streams,
@@ -81,11 +80,11 @@ async fn accept(
             Ok((socket, peer)) => match shared.admission.connection(peer) {
                 Ok(place) => {
                     let held = Held { _place: place, _open: served.token() };
-                    connections.welcome(socket, Peer(peer), held);
+                    connections.welcome(socket, Came::from(peer), held);
                 }
                 Err(full) => {
                     complaints.refused(full, config);
-                    overload.answer(socket, Peer(peer), full);
+                    overload.answer(socket, Came::from(peer), full);
                 }
             },
             Err(error) => {

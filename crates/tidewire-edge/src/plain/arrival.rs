@@ -13,29 +13,31 @@ use super::{
     Held,
     opening::{Opening, READ_BYTES, opening},
 };
-use crate::{client_address::Peer, connection::Connections};
+use crate::connection::{Came, Connections};
 
-/// A connection, and what its client has said so far.
+/// A connection, what its client has said so far, and who serves it then.
 pub(crate) struct Arrival {
     pub(super) socket: TcpStream,
-    pub(super) comes: Comes,
+    pub(super) came: Came,
+    pub(super) held: Held,
+    pub(super) connections: Arc<Connections>,
     said: BytesMut,
     reads: usize,
-    /// Until when its client may take to ask for something.
-    pub(super) ask_by: Instant,
-}
-
-/// What is known of a connection before its client has said anything, and who serves it then.
-pub(crate) struct Comes {
-    pub(crate) peer: Peer,
-    pub(crate) held: Held,
-    pub(crate) connections: Arc<Connections>,
 }
 
 impl Arrival {
-    pub(crate) fn new(socket: TcpStream, comes: Comes) -> Self {
-        let ask_by = comes.connections.first_request_by();
-        Self { socket, comes, said: BytesMut::new(), reads: 0, ask_by }
+    pub(crate) fn new(
+        socket: TcpStream,
+        came: Came,
+        held: Held,
+        connections: Arc<Connections>,
+    ) -> Self {
+        Self { socket, came, held, connections, said: BytesMut::new(), reads: 0 }
+    }
+
+    /// Until when its client may take to ask for something.
+    pub(super) fn ask_by(&self) -> Instant {
+        self.connections.first_request_by(self.came.at)
     }
 
     /// Reads what has come; `None` where its beginning does not show yet what is asked for.

@@ -10,13 +10,17 @@ use std::{
     time::Duration,
 };
 
+use ::metrics::Gauge;
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
 use slab::Slab;
 use tokio::{runtime::Handle, time::Instant};
 use tracing::error;
 
-use self::{arriving::Coming, batches::Batches};
+use self::{
+    arriving::Coming,
+    batches::{Batches, Sent},
+};
 use super::{
     NOISE_BYTES_MAX, Resting, busy, chunk,
     circle::Circle,
@@ -24,9 +28,9 @@ use super::{
     ticks::{Tick, Ticks},
 };
 use crate::{
-    Subscription,
     connection::count_broken,
-    feed::{Batch, Behind, Feed, Listener},
+    feed::{Behind, Feed, Listener},
+    metrics,
     resting::Due,
     subscription::Shared,
 };
@@ -57,8 +61,10 @@ pub(super) struct Sweeper {
     /// Those whose streams are to be looked at.
     turns: VecDeque<usize>,
     ticks: Ticks,
-    /// Events and bytes that have not been counted.
-    sent: (usize, usize),
+    /// What has been sent and is not counted yet.
+    sent: Sent,
+    /// Streams whose socket is full, here and elsewhere.
+    slow: Gauge,
     is_ending: bool,
 }
 
@@ -120,7 +126,8 @@ impl Sweeper {
             by_slot: HashMap::new(),
             turns: VecDeque::new(),
             ticks: Ticks::new(Instant::now()),
-            sent: (0, 0),
+            sent: Sent::default(),
+            slow: metrics::slow_readers(),
             is_ending: false,
         }
     }
@@ -153,9 +160,10 @@ impl Sweeper {
     /// Counts what has been sent since it counted last: counters that all threads share are not
     /// touched for each delivery.
     fn count(&mut self) {
-        let (events, bytes) = std::mem::take(&mut self.sent);
-        self.shared.sent.count_events(events);
-        self.shared.sent.count_bytes(bytes);
+        self.shared.sent.count_events(std::mem::take(&mut self.sent.events));
+        self.shared.sent.count_bytes(std::mem::take(&mut self.sent.bytes));
+        self.shared.sent.observe_latency(&self.sent.stamps);
+        self.sent.stamps.clear();
     }
 
     /// How long to wait for sockets and mail at most: not at all where there is more to do.
@@ -269,6 +277,7 @@ impl Sweeper {
                 looks -= 1;
                 self.look(stream, &mut batches, now);
             }
+            self.sent.stamps.add_all(&batches.stamps(), 1);
             if self.feeds.get(key).is_some_and(|watched| watched.streams.has_turns()) {
                 self.turns.push_back(key);
             }
@@ -286,18 +295,22 @@ impl Sweeper {
         if !first.is_empty() {
             let subscription = &mut swept.resting.stream.subscription;
             if let Some(position) = subscription.position()
-                && let Ok(Some((batch, framed))) = batches.behind(position)
+                && let Ok(Some(made)) = batches.behind(position, now)
             {
-                first.extend_from_slice(framed);
-                hand(subscription, batch, now, &mut self.sent);
+                first.extend_from_slice(&made.framed);
+                self.sent.hand(subscription, made, now);
             }
             match write(&swept.resting.socket, &first) {
                 Ok(written) if written == first.len() => {}
-                Ok(written) => swept.unsent = Bytes::from(first).slice(written..),
+                Ok(written) => {
+                    swept.unsent = Bytes::from(first).slice(written..);
+                    self.slow.increment(1.0);
+                }
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
         }
         self.look(key, &mut batches, now);
+        self.sent.stamps.add_all(&batches.stamps(), 1);
     }
 
     /// Hands a stream all that its feed has for it, unless it has still to take what it was handed
@@ -308,18 +321,22 @@ impl Sweeper {
         while swept.unsent.is_empty()
             && let Some(position) = subscription.position()
         {
-            let (batch, framed) = match batches.behind(position) {
-                Ok(Some(batch)) => batch,
+            let made = match batches.behind(position, now) {
+                Ok(Some(made)) => made,
                 Ok(None) => return,
                 Err(Behind) => {
                     subscription.lag();
                     return self.leave(key, Leaves::ForTask);
                 }
             };
-            hand(subscription, batch, now, &mut self.sent);
+            self.sent.hand(subscription, made, now);
+            let framed = &made.framed;
             match write(&swept.resting.socket, framed) {
                 Ok(written) if written == framed.len() => {}
-                Ok(written) => swept.unsent = framed.slice(written..),
+                Ok(written) => {
+                    swept.unsent = framed.slice(written..);
+                    self.slow.increment(1.0);
+                }
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
         }
@@ -370,6 +387,7 @@ impl Sweeper {
         if swept.unsent.is_empty() {
             // It shares no memory with others any more.
             swept.unsent = Bytes::new();
+            self.slow.decrement(1.0);
             self.look_alone(key);
         }
     }
@@ -401,7 +419,11 @@ impl Sweeper {
             Due::Bytes(bytes) => {
                 let mut framed = chunk::of(&bytes);
                 match write(&swept.resting.socket, &framed) {
-                    Ok(written) => swept.unsent = framed.split_off(written).into(),
+                    Ok(written) if written == framed.len() => {}
+                    Ok(written) => {
+                        swept.unsent = framed.split_off(written).into();
+                        self.slow.increment(1.0);
+                    }
                     Err(error) => return self.leave(key, Leaves::Broken(error)),
                 }
             }
@@ -413,6 +435,9 @@ impl Sweeper {
     fn leave(&mut self, key: usize, leaves: Leaves) {
         let Some(Connection::Rests(left)) = self.connections.try_remove(key) else { return };
         let Swept { resting, unsent, feed, place, .. } = *left;
+        if !unsent.is_empty() {
+            self.slow.decrement(1.0);
+        }
         if let Some(moved) = self.feeds[feed].streams.remove(place)
             && let Some(moved) = swept(&mut self.connections, moved)
         {
@@ -471,18 +496,6 @@ fn swept(connections: &mut Slab<Connection>, key: usize) -> Option<&mut Swept> {
         Some(Connection::Rests(swept)) => Some(swept),
         _ => None,
     }
-}
-
-/// Notes that a subscription is handed a batch.
-fn hand(
-    subscription: &mut Subscription,
-    batch: &Batch,
-    now: Instant,
-    (events, bytes): &mut (usize, usize),
-) {
-    subscription.hand(batch, now);
-    *events += batch.events;
-    *bytes += batch.coded.bytes.len();
 }
 
 /// Writes as much as the socket takes now.

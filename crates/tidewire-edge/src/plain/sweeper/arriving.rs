@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Connection, Sweeper};
 use crate::{
     connection::{count_broken, nothing_came},
-    plain::{Answer, Arrival, Comes, Opening, Resting, busy, chunk, ticks::Tick},
+    plain::{Answer, Arrival, Opening, Resting, busy, chunk, ticks::Tick},
     resting::Next,
 };
 
@@ -32,7 +32,7 @@ impl Sweeper {
             return;
         }
         if let Some(key) = self.put(&arrival.socket) {
-            let tick = self.ticks.put(key, arrival.ask_by);
+            let tick = self.ticks.put(key, arrival.ask_by());
             self.connections[key] = Connection::Comes(Box::new(Coming { arrival, tick }));
             self.arrived.push_back(key);
         }
@@ -63,8 +63,8 @@ impl Sweeper {
     /// Closes a connection whose client has taken its time, unless it has some left.
     pub(super) fn wait_no_longer(&mut self, key: usize, now: Instant) {
         let Some(Connection::Comes(coming)) = self.connections.get_mut(key) else { return };
-        if coming.arrival.ask_by > now {
-            coming.tick = self.ticks.put(key, coming.arrival.ask_by);
+        if coming.arrival.ask_by() > now {
+            coming.tick = self.ticks.put(key, coming.arrival.ask_by());
             return;
         }
         self.connections.remove(key);
@@ -77,15 +77,14 @@ impl Sweeper {
         let Connection::Comes(coming) = std::mem::replace(place, Connection::Begins) else {
             return;
         };
-        let Arrival { socket, ask_by, comes, .. } = coming.arrival;
-        let Comes { peer, held, connections } = comes;
+        let Arrival { socket, came, held, connections, .. } = coming.arrival;
         let Opening::Stream(request) = opening else {
             self.connections.remove(key);
             return self.give_to_task(socket, async move |socket| {
-                connections.serve_opened(opening, socket, peer, Some(held), ask_by).await;
+                connections.serve_opened(opening, socket, came, Some(held)).await;
             });
         };
-        let mut answer = Box::pin(connections.ask(request, peer, Some(held)));
+        let mut answer = Box::pin(connections.ask(request, came, Some(held)));
         match answer.as_mut().now_or_never() {
             Some(Answer::Stream(stream, first)) => {
                 self.settle(key, Resting { socket, stream }, first);
