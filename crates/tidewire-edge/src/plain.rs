@@ -23,7 +23,7 @@ mod ticks;
 
 pub(crate) use busy::{refuse, serve};
 pub(crate) use opening::{Opening, open};
-pub(crate) use sweepers::{SweeperThreads, Sweepers};
+pub(crate) use sweepers::{SweeperThreads, Sweepers, WeakSweepers};
 
 /// Bytes that a client may send behind its request. Nothing is expected from it.
 const NOISE_BYTES_MAX: usize = 64 * 1024;
@@ -38,7 +38,7 @@ pub(crate) struct Held {
 pub(crate) struct Stream {
     pub(crate) subscription: Subscription,
     pub(crate) end: End,
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
     pub(crate) _held: Option<Held>,
 }
 

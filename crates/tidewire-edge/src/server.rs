@@ -13,11 +13,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config,
     accept_rate::AcceptRate,
-    client_address::Peer,
+    client_address::{ClientAddress, Peer},
     complaints::Complaints,
     connection::Connections,
     overload::Overload,
     plain::{Held, SweeperThreads},
+    refusal::Refusal,
     stream::Streams,
     subscription::Shared,
 };
@@ -48,10 +49,15 @@ pub(crate) async fn serve(
     let lean = config.lean_streams && config.tls.is_none();
     let threads = if lean { Some(SweeperThreads::start(shared)?) } else { None };
     let sweepers = threads.as_ref().map(|threads| threads.sweepers().clone());
+    if let Some(sweepers) = &sweepers {
+        // An edge serves once; those of the first time are looked at.
+        let _served_before = shared.sweepers.set(sweepers.downgrade());
+    }
     tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
         let connections =
-            Connections::new(router, config, streams.clone(), &shared.drain, sweepers.clone());
+            Connections::new(router, config, streams.clone(), &shared.drain, sweepers.clone())
+                .noting(Arc::clone(&shared.notes));
         let overload = Overload::new(shared, &streams, sweepers);
         accept(listener, Arc::new(connections), overload, shared).await;
         streams.ended().await;
@@ -85,11 +91,15 @@ async fn accept(
                     tokio::spawn(connections.serve(socket, Peer(peer.ip()), Some(held)));
                 }
                 Err(full) => {
+                    shared
+                        .notes
+                        .refused(Refusal::of(full).reason(), Some(ClientAddress::of(peer.ip())));
                     complaints.refused(full, config);
                     overload.answer(socket, Peer(peer.ip()), full);
                 }
             },
             Err(error) => {
+                shared.notes.refused("not_accepted", None);
                 complaints.not_accepted(&error);
                 sleep(ACCEPT_AGAIN_DELAY).await;
             }

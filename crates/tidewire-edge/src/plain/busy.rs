@@ -15,6 +15,7 @@ use super::{
     sweepers::Sweepers,
 };
 use crate::{
+    carried::Entered,
     connection::{count_broken, end_is_over},
     event_stream::{Carrier, EventStream, Frames, Handover},
     form::End,
@@ -39,7 +40,7 @@ pub(crate) async fn serve(
     match handover.take() {
         Some(EventStream { frames: Frames::Of(subscription, place), end }) => {
             let head = head::write(response.status(), response.headers(), &Length::Chunked);
-            let stream = Stream { subscription: *subscription, end, _place: place, _held: held };
+            let stream = Stream { subscription: *subscription, end, place, _held: held };
             carry(socket, stream, head, sweepers, ending).await;
         }
         Some(EventStream { frames: Frames::One(frame), end }) => {
@@ -106,6 +107,8 @@ async fn deliver(
     stream: &mut Stream,
     mut unsent: Vec<u8>,
 ) -> io::Result<Course> {
+    // There for who asks which streams are slow: most are here for a moment only, and not entered.
+    let mut entered = None;
     loop {
         let course = match stream.subscription.advance(true).await {
             Next::Bytes(bytes) => {
@@ -120,7 +123,19 @@ async fn deliver(
                 Some(Course::Over)
             }
         };
-        write_all(socket, &unsent).await?;
+        let subscription = &stream.subscription;
+        let enter = || Entered::new(subscription, stream.place.client());
+        let written = write_now(socket, &unsent)?;
+        if written < unsent.len() {
+            let entered = entered.get_or_insert_with(enter);
+            entered.handed(subscription);
+            write_all(socket, &unsent[written..]).await?;
+        }
+        if subscription.is_replaying() {
+            entered.get_or_insert_with(enter).sent(subscription);
+        } else {
+            entered = None;
+        }
         // Who waits for a page holds nothing.
         unsent = Vec::new();
         if let Some(course) = course {
@@ -129,15 +144,27 @@ async fn deliver(
     }
 }
 
-async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+/// Writes as much as the socket takes now.
+fn write_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match socket.try_write(&bytes[written..]) {
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(written)
+}
+
+async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    loop {
+        bytes = &bytes[write_now(socket, bytes)?..];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        socket.writable().await?;
+    }
 }
 
 /// Completes when the client has closed its side, or says more than it should.

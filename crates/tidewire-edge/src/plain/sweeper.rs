@@ -2,7 +2,7 @@
 //! turns, and gives back to a task of its own whichever needs more than that.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     io::{self, Read as _, Write as _},
     net::TcpStream,
     os::fd::AsRawFd as _,
@@ -24,9 +24,11 @@ use super::{
     ticks::{Tick, Ticks},
 };
 use crate::{
+    SlowStream,
     connection::count_broken,
     feed::{Batch, Behind, Feed, Listener},
     resting::Due,
+    status::SLOWEST_MAX,
     subscription::Shared,
 };
 
@@ -55,6 +57,8 @@ pub(super) struct Sweeper {
     /// Those whose streams are to be looked at.
     turns: VecDeque<usize>,
     ticks: Ticks,
+    /// Those whose socket has no room for what they were handed.
+    full: HashSet<usize>,
     /// Events and bytes that have not been counted.
     sent: (usize, usize),
     is_ending: bool,
@@ -114,6 +118,7 @@ impl Sweeper {
             by_slot: HashMap::new(),
             turns: VecDeque::new(),
             ticks: Ticks::new(Instant::now()),
+            full: HashSet::new(),
             sent: (0, 0),
             is_ending: false,
         }
@@ -165,6 +170,10 @@ impl Sweeper {
             match mail {
                 Mail::Stream(resting) => self.take(*resting),
                 Mail::News => self.tell_news(),
+                Mail::Slowest(answer) => {
+                    // Who asked may not wait any more.
+                    let _unheard = answer.try_send(self.slowest());
+                }
                 Mail::End => self.is_ending = true,
             }
         }
@@ -272,7 +281,10 @@ impl Sweeper {
             self.sent.1 += batch.coded.bytes.len();
             match write(&swept.resting.socket, framed) {
                 Ok(written) if written == framed.len() => {}
-                Ok(written) => swept.unsent = framed.slice(written..),
+                Ok(written) => {
+                    swept.unsent = framed.slice(written..);
+                    self.full.insert(key);
+                }
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
         }
@@ -320,6 +332,7 @@ impl Sweeper {
         if swept.unsent.is_empty() {
             // It shares no memory with others any more.
             swept.unsent = Bytes::new();
+            self.full.remove(&key);
             self.look_alone(key);
         }
     }
@@ -345,7 +358,12 @@ impl Sweeper {
             Due::Bytes(bytes) => {
                 let mut framed = chunk::of(&bytes);
                 match write(&swept.resting.socket, &framed) {
-                    Ok(written) => swept.unsent = framed.split_off(written).into(),
+                    Ok(written) => {
+                        swept.unsent = framed.split_off(written).into();
+                        if !swept.unsent.is_empty() {
+                            self.full.insert(key);
+                        }
+                    }
                     Err(error) => return self.leave(key, Leaves::Broken(error)),
                 }
             }
@@ -357,6 +375,7 @@ impl Sweeper {
     /// Lets a stream go.
     fn leave(&mut self, key: usize, leaves: Leaves) {
         let Some(swept) = self.streams.try_remove(key) else { return };
+        self.full.remove(&key);
         let Swept { resting, unsent, feed, place, .. } = *swept;
         if let Some(moved) = self.feeds[feed].streams.remove(place) {
             self.streams[moved].place = place;
@@ -372,6 +391,16 @@ impl Sweeper {
             Leaves::Gone => {}
             Leaves::Broken(error) => count_broken(&error),
         }
+    }
+
+    /// The streams that are furthest behind, of those whose clients take nothing now. All others have
+    /// what there is, and are not looked at.
+    fn slowest(&self) -> Vec<SlowStream> {
+        let full = self.full.iter().filter_map(|key| self.streams.get(*key));
+        let mut full: Vec<_> = full.map(|swept| &swept.resting.stream).collect();
+        full.sort_unstable_by_key(|stream| stream.subscription.handed_up_to().sequence);
+        full.truncate(SLOWEST_MAX);
+        full.into_iter().map(|stream| stream.subscription.stalled(stream.place.client())).collect()
     }
 
     fn forget_without_streams(&mut self, feed: usize) {
