@@ -25,6 +25,7 @@ mod settings;
 mod shutdown;
 mod signals;
 mod standalone;
+mod status;
 mod subscribe;
 mod telemetry;
 mod waiting;

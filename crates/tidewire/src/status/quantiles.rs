@@ -14,9 +14,8 @@ impl Observed {
         if !same {
             return Self(now.clone());
         }
-        let difference = |((bound, now), (_, then)): (&(f64, f64), &(f64, f64))| {
-            (*bound, (now - then).max(0.0))
-        };
+        let difference =
+            |((bound, now), (_, then)): (&(f64, f64), &(f64, f64))| (*bound, (now - then).max(0.0));
         Self(now.iter().zip(then).map(difference).collect())
     }
 
@@ -76,7 +75,10 @@ mod tests {
 
     #[test]
     fn what_is_above_every_bound_is_at_least_the_last() {
-        assert_eq!(observed(&[(1.0, 0.0), (10.0, 0.0), (NO_BOUND, 3.0)]).quantile(0.99), Some(10.0));
+        assert_eq!(
+            observed(&[(1.0, 0.0), (10.0, 0.0), (NO_BOUND, 3.0)]).quantile(0.99),
+            Some(10.0)
+        );
         assert_eq!(observed(&[]).quantile(0.5), None);
     }
 

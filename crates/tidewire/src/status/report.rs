@@ -8,6 +8,10 @@ use tidewire_edge::{EdgeStatus, RecentGap, RecentRefusal, SlowStream};
 
 use super::{past::Course, samples::Samples};
 
+/// The steps of an end, by the metric that counts them.
+const STEPS: [(f64, &str); 4] =
+    [(0.0, "serving"), (1.0, "leaving"), (2.0, "draining"), (3.0, "ending")];
+
 /// What is not there, since this process does not do it, is null.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -239,11 +243,9 @@ impl Backbone {
 impl Drain {
     fn of(samples: &Samples) -> Self {
         let step = samples.value("tidewire_drain_state").unwrap_or_default();
-        let state = ["serving", "leaving", "draining", "ending"];
         let deadline = samples.value("tidewire_drain_deadline_timestamp_seconds");
         Self {
-            // The metric counts the steps from 0.
-            state: state.into_iter().zip(0_u8..).rfind(|(_, at)| f64::from(*at) <= step).map_or(state[0], |(state, _)| state),
+            state: STEPS.iter().rfind(|(at, _)| *at <= step).map_or("serving", |(_, name)| name),
             remaining: samples.value("tidewire_edge_drain_remaining"),
             deadline: deadline.filter(|deadline| *deadline > 0.0).map(|seconds| seconds * 1_000.0),
         }

@@ -57,7 +57,8 @@ async fn now(State(status): State<Status>) -> impl IntoResponse {
 
 async fn view(State((status, stop)): State<(Status, CancellationToken)>) -> Response {
     let Ok(place) = Arc::clone(&status.0.viewers).try_acquire_owned() else {
-        let reason = format!("{VIEWERS_MAX} already view this page: close one, or try again later\n");
+        let reason =
+            format!("{VIEWERS_MAX} already view this page: close one, or try again later\n");
         return (StatusCode::SERVICE_UNAVAILABLE, [NOT_KEPT], reason).into_response();
     };
     let mut reports = status.0.reports.subscribe();
@@ -74,9 +75,8 @@ fn events(
     place: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let event = |json: &str| Ok(Event::default().event("status").data(json));
     let held = (Some(first), reports, place, stop);
-    stream::unfold(held, async move |(first, mut reports, place, stop)| {
+    stream::unfold(held, async |(first, mut reports, place, stop)| {
         if let Some(first) = first {
             return Some((event(&first), (None, reports, place, stop)));
         }
@@ -84,4 +84,8 @@ fn events(
         let next = event(&reports.borrow_and_update());
         Some((next, (None, reports, place, stop)))
     })
+}
+
+fn event(json: &str) -> Result<Event, Infallible> {
+    Ok(Event::default().event("status").data(json))
 }

@@ -21,3 +21,4 @@ mod raw;
 mod resuming;
 mod slow_reader;
 mod starting;
+mod status;
