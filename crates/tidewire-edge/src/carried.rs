@@ -81,7 +81,13 @@ impl Entered {
         };
     }
 
-    /// Notes that all of that has left.
+    /// Notes that it waits for what comes next, whether from the log or from its feed: nobody can say
+    /// which while it does.
+    pub(crate) fn waits(&self) {
+        self.course.place.lock().kept_by = None;
+    }
+
+    /// Notes that all of that has left, and that it goes on.
     pub(crate) fn sent(&self, subscription: &Subscription) {
         let mut place = self.course.place.lock();
         place.handed_up_to = subscription.handed_up_to();

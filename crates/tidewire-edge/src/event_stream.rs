@@ -97,7 +97,7 @@ impl EventStream {
                 let held = (subscription, (place, entered), is_held_back);
                 let frames = stream::unfold(held, async |(mut subscription, kept, held_back)| {
                     // Whoever is asked for more has taken what it was handed.
-                    kept.1.sent(&subscription);
+                    kept.1.waits();
                     let bytes = subscription.next().await;
                     kept.1.handed(&subscription);
                     held_back.store(subscription.is_held_back(), Relaxed);

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    hub::{Flags, Hub},
+    hub::Hub,
     page::Page,
     raw,
 };
