@@ -56,8 +56,16 @@ impl Admission {
         peer: Option<IpAddr>,
         headers: &HeaderMap,
     ) -> Result<Place, Full> {
-        let client = peer.map(|peer| ClientAddress::behind(peer, headers, &self.trusted));
-        self.subscriptions.take(client)
+        self.subscriptions.take(self.client(peer, headers))
+    }
+
+    /// Whom a request counts for; `None` where it came by no connection.
+    pub(crate) fn client(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Option<ClientAddress> {
+        peer.map(|peer| ClientAddress::behind(peer, headers, &self.trusted))
     }
 }
 
@@ -105,6 +113,13 @@ impl Places {
 pub(crate) struct Place {
     places: Arc<Places>,
     client: Option<ClientAddress>,
+}
+
+impl Place {
+    /// Whose it is; `None` where it is nobody's in particular.
+    pub(crate) fn client(&self) -> Option<ClientAddress> {
+        self.client
+    }
 }
 
 impl Drop for Place {

@@ -35,10 +35,11 @@ use tracing::debug;
 use crate::{
     Config, Tls,
     body::{Flushes, Told},
-    client_address::Peer,
+    client_address::{ClientAddress, Peer},
     drain::{Drain, age},
     event_stream::Carrier,
     metrics,
+    notes::Notes,
     plain::{self, Arrival, Held, Opening, Sweepers, open},
     stream,
     stream::Streams,
@@ -98,6 +99,7 @@ pub(crate) struct Connections {
     ending: CancellationToken,
     /// Where streams over plain HTTP/1.1 rest; `None` where hyper writes them too.
     sweepers: Option<Sweepers>,
+    notes: Arc<Notes>,
 }
 
 impl Connections {
@@ -119,7 +121,13 @@ impl Connections {
             draining: drain.begun().clone(),
             ending: drain.ending().clone(),
             sweepers,
+            notes: Arc::default(),
         }
+    }
+
+    /// The same, with refusals noted where they are looked for.
+    pub(crate) fn noting(self, notes: Arc<Notes>) -> Self {
+        Self { notes, ..self }
     }
 
     /// Serves a connection by whoever does, until it ends.
@@ -165,8 +173,8 @@ impl Connections {
         let handshake = timeout(self.handshake_timeout, tls.accept(socket));
         let encrypted = match self.ending.run_until_cancelled(handshake).await {
             Some(Ok(Ok(encrypted))) => encrypted,
-            Some(Ok(Err(error))) => return not_encrypted(&error.to_string()),
-            Some(Err(_)) => return not_encrypted("not in time"),
+            Some(Ok(Err(error))) => return self.not_encrypted(came.peer, &error.to_string()),
+            Some(Err(_)) => return self.not_encrypted(came.peer, "not in time"),
             None => return,
         };
         let version = match encrypted.get_ref().1.alpn_protocol() {
@@ -191,7 +199,7 @@ impl Connections {
                 self.serve_opened(opening, socket, came, held).await;
             }
             Some(Ok(Err(error))) => count_broken(&error),
-            Some(Err(_)) => nothing_came(),
+            Some(Err(_)) => self.nothing_came(came.peer),
             None => {}
         }
     }
@@ -216,7 +224,10 @@ impl Connections {
             (Opening::Http2(said), _) => {
                 self.answer(said, socket, Version::Http2, came, first_request_by).await;
             }
-            (Opening::TooLarge, _) => plain::refuse(socket).await,
+            (Opening::TooLarge, _) => {
+                self.note_refused("head_too_large", came.peer);
+                plain::refuse(socket).await;
+            }
             // It is not looked for.
             (Opening::Stream(_), None) => {}
         }
@@ -260,7 +271,7 @@ impl Connections {
                 let connection = pin!(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
                 let leave = self.ending.cancelled();
-                self.drive(connection, end, leave, &asked, first_request_by).await;
+                self.drive(connection, end, leave, &asked, first_request_by, came.peer).await;
             }
             Version::Http2 => {
                 let service = self.service(came, None, &asked);
@@ -268,7 +279,8 @@ impl Connections {
                 let mut connection = Box::pin(self.http2.serve_connection(socket, service));
                 let end = http2::Connection::graceful_shutdown;
                 let leave = self.takes_no_more();
-                self.drive(connection.as_mut(), end, leave, &asked, first_request_by).await;
+                self.drive(connection.as_mut(), end, leave, &asked, first_request_by, came.peer)
+                    .await;
             }
         }
     }
@@ -315,12 +327,13 @@ impl Connections {
         leave: impl Future<Output = ()>,
         asked: &AtomicBool,
         first_request_by: Instant,
+        peer: Peer,
     ) where
         C: Future<Output = hyper::Result<()>>,
     {
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
-            () = nothing_asked(asked, first_request_by) => return nothing_came(),
+            () = nothing_asked(asked, first_request_by) => return self.nothing_came(peer),
             () = leave => {
                 end(connection.as_mut());
                 tokio::select! {
@@ -337,6 +350,25 @@ impl Connections {
         {
             count_broken(&error);
         }
+    }
+}
+
+/// What is refused before it is a request.
+impl Connections {
+    pub(crate) fn nothing_came(&self, peer: Peer) {
+        metrics::count_refused("no_request");
+        self.note_refused("no_request", peer);
+        debug!("a connection was closed: its client asked for nothing in time");
+    }
+
+    fn not_encrypted(&self, peer: Peer, reason: &str) {
+        metrics::count_refused("handshake");
+        self.note_refused("handshake", peer);
+        debug!(reason, "a TLS handshake failed");
+    }
+
+    fn note_refused(&self, reason: &'static str, Peer(address): Peer) {
+        self.notes.refused(reason, Some(ClientAddress::of(address)));
     }
 }
 
@@ -360,16 +392,6 @@ async fn nothing_asked(asked: &AtomicBool, first_request_by: Instant) {
     if asked.load(Relaxed) {
         pending().await
     }
-}
-
-pub(crate) fn nothing_came() {
-    metrics::count_refused("no_request");
-    debug!("a connection was closed: its client asked for nothing in time");
-}
-
-fn not_encrypted(reason: &str) {
-    metrics::count_refused("handshake");
-    debug!(reason, "a TLS handshake failed");
 }
 
 fn http1(config: &Config) -> http1::Builder {

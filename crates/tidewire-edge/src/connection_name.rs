@@ -22,6 +22,13 @@ impl ConnectionName {
     pub(crate) fn draw(edge: EdgeNumber) -> Self {
         Self { edge, number: rand::rng().random() }
     }
+
+    /// Its beginning, with so many characters of the number: who knows that cannot speak of it.
+    pub(crate) fn shortened(self, number_length: usize) -> String {
+        let mut name = self.to_string();
+        name.truncate(EDGE_LENGTH + number_length);
+        name
+    }
 }
 
 impl fmt::Display for ConnectionName {

@@ -1,6 +1,10 @@
 //! An edge: one tail, one fan-out, and the subscriptions on them.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::Router;
 use parking_lot::Mutex;
@@ -9,10 +13,11 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Acknowledged, Config, DrainPlan, PollAnswer, PollError, PollRequest, SubscribeRequest,
-    Subscription,
+    Acknowledged, Config, DrainPlan, EdgeStatus, PollAnswer, PollError, PollRequest,
+    SubscribeRequest, Subscription,
     acknowledging::Acknowledgements,
     admission::Admission,
+    carried::Carried,
     drain::Drain,
     fanout::Fanout,
     follow::{TailHealth, follow},
@@ -21,7 +26,7 @@ use crate::{
     poll,
     replays::Replays,
     returns::Returns,
-    server,
+    server, status,
     subscription::{Audience, Shared},
 };
 
@@ -65,6 +70,9 @@ impl Edge {
             returns,
             acknowledgements: Arc::new(Acknowledgements::new()),
             answers: Arc::new(Semaphore::new(poll::HELD_BYTES_MAX)),
+            notes: Arc::default(),
+            carried: Carried::default(),
+            sweepers: OnceLock::new(),
         });
         Self { shared, follower: Mutex::new(Some(follower)), hearer: Mutex::default() }
     }
@@ -149,6 +157,12 @@ impl Edge {
             return Some("the edge follows the log no more");
         }
         self.shared.health.trouble()
+    }
+
+    /// What its metrics do not tell: who is slow, and what went wrong last. It costs what looking at
+    /// the slow streams costs; who has all is not looked at.
+    pub async fn status(&self) -> EdgeStatus {
+        status::of(&self.shared).await
     }
 
     /// Waits until the edge follows and hears nothing more, after `ending` was cancelled.

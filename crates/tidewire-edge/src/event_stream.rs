@@ -18,6 +18,7 @@ use crate::{
     Subscription,
     admission::Place,
     body::{self, Flushes},
+    carried::Entered,
     form::End,
 };
 
@@ -92,11 +93,15 @@ impl EventStream {
                     let is_held_back = Arc::clone(&is_held_back);
                     move || if is_held_back.load(Relaxed) { End::Eof } else { form }
                 };
-                let held = (subscription, place, is_held_back);
-                let frames = stream::unfold(held, async |(mut subscription, place, held_back)| {
+                let entered = Entered::new(&subscription, place.client());
+                let held = (subscription, (place, entered), is_held_back);
+                let frames = stream::unfold(held, async |(mut subscription, kept, held_back)| {
+                    // Whoever is asked for more has taken what it was handed.
+                    kept.1.waits();
                     let bytes = subscription.next().await;
+                    kept.1.handed(&subscription);
                     held_back.store(subscription.is_held_back(), Relaxed);
-                    Some((bytes?, (subscription, place, held_back)))
+                    Some((bytes?, (subscription, kept, held_back)))
                 });
                 body::of_frames(frames, end, flushes)
             }

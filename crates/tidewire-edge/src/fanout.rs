@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use slab::Slab;
-use tidewire_core::{Cursor, Event, InterestIndex, UnixMillis};
+use tidewire_core::{Cursor, Event, InterestIndex, Sequence, UnixMillis};
 use tokio::time::Instant;
 
 use crate::{
@@ -61,6 +61,18 @@ pub(crate) enum Attached {
     Recent(Recent),
     /// The cursor is older than what is in memory, or of another epoch: read a page from the log.
     Behind,
+}
+
+/// How far a subscriber is behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lag {
+    pub(crate) events: u64,
+    /// Whether those are all events, wanted or not.
+    pub(crate) events_at_most: bool,
+    /// When the first of them came, of those that are still in memory.
+    pub(crate) oldest_missed: Option<UnixMillis>,
+    /// Whether there are older ones.
+    pub(crate) is_beyond_window: bool,
 }
 
 impl Fanout {
@@ -156,6 +168,27 @@ impl Fanout {
         window.map_or_else(Vec::new, |window| {
             window.until(cursor.sequence).rev().take(RECENT_MAX).cloned().collect()
         })
+    }
+
+    /// How far a place is behind the newest event. Where the feed that goes on from there is known,
+    /// and reaches back to it, only what it wants is counted.
+    pub(crate) fn lag(&self, place: Cursor, feed: Option<&Arc<Feed>>) -> Lag {
+        let state = self.state.lock();
+        let Some(window) = &state.window else { return Lag::default() };
+        // A place of another epoch is behind all of this one.
+        let same = place.epoch == window.head().epoch;
+        let from = if same { place.sequence } else { Sequence::ZERO };
+        let time = |after| window.after(after).next().map(|entry| entry.event().time);
+        if let Some((events, first)) = feed.and_then(|feed| feed.waiting(place)) {
+            let oldest_missed = first.and_then(|first| time(first.previous()));
+            return Lag { events, oldest_missed, ..Lag::default() };
+        }
+        Lag {
+            events: window.head().sequence.0.saturating_sub(from.0),
+            events_at_most: true,
+            oldest_missed: time(from),
+            is_beyond_window: from < window.start().sequence,
+        }
     }
 
     fn detach(&self, slot: usize) {

@@ -159,6 +159,18 @@ impl Feed {
         self.announce();
     }
 
+    /// How many frames wait for a subscriber that has seen everything up to `position`, and which is
+    /// the first; `None` where this feed does not reach back to it.
+    pub(crate) fn waiting(&self, position: Cursor) -> Option<(u64, Option<Sequence>)> {
+        let log = self.log.lock();
+        if position.epoch != log.epoch || position.sequence < log.start {
+            return None;
+        }
+        let seen = log.frames.partition_point(|frame| frame.sequence <= position.sequence);
+        let first = log.frames.get(seen).map(|frame| frame.sequence);
+        Some(((log.frames.len() - seen) as u64, first))
+    }
+
     /// What waits for a subscriber that has seen everything up to `position`; an error where this
     /// feed does not reach back to it.
     pub(crate) fn pending(&self, position: Cursor) -> Result<Option<Batch>, Behind> {

@@ -1,6 +1,6 @@
 //! The edge's public routes.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -35,6 +35,8 @@ const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from"
 const ACKNOWLEDGE_AGAIN: HeaderValue = HeaderValue::from_static("1");
 /// How long a browser may remember what a preflight allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+/// How what cannot be read is noted; what was wrong with it is for its client.
+const BAD_REQUEST: &str = "bad_request";
 /// Bytes of an answer that are handed to the connection at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -68,11 +70,13 @@ async fn subscribe(
     mut request: Request,
 ) -> Result<Response, Problem> {
     // Not by extractors, which copy all headers.
-    let peer = request.extensions_mut().remove().map(Extension);
+    let peer = address(request.extensions_mut().remove().map(Extension));
     let asked = request.extensions_mut().remove().map(Extension);
     let carrier = request.extensions_mut().remove().map(Extension);
+    let client = shared.client(peer, request.headers());
     let query = request.uri().query().unwrap_or_default();
-    begin(&shared, query, peer, asked, carrier, request.headers()).await
+    let begun = begin(&shared, query, peer, asked, carrier, request.headers()).await;
+    begun.inspect_err(|_| shared.notes.refused(BAD_REQUEST, client))
 }
 
 async fn subscribe_posted(
@@ -83,15 +87,20 @@ async fn subscribe_posted(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
-    let query = posted::query(request, shared.config.header_timeout).await?;
-    begin(&shared, &query, peer, asked, carrier, &headers).await
+    let peer = address(peer);
+    let client = shared.client(peer, &headers);
+    let begun = async {
+        let query = posted::query(request, shared.config.header_timeout).await?;
+        begin(&shared, &query, peer, asked, carrier, &headers).await
+    };
+    begun.await.inspect_err(|_| shared.notes.refused(BAD_REQUEST, client))
 }
 
 /// Begins the subscription that a query asks for, wherever that stood.
 async fn begin(
     shared: &Arc<Shared>,
     query: &str,
-    peer: Option<Extension<Peer>>,
+    peer: Option<IpAddr>,
     asked: Option<Extension<Asked>>,
     carrier: Option<Extension<Carrier>>,
     headers: &HeaderMap,
@@ -102,14 +111,18 @@ async fn begin(
         request.coding = Coding::Identity;
     }
     let (coding, point) = (request.coding, request.point());
+    let client = shared.client(peer, headers);
     let carrier = carrier.map(|Extension(carrier)| carrier);
     let place = match admit(shared, peer, headers) {
         Ok(place) => place,
-        Err(refusal) => return Ok(refusal.answer(shared, form, point, carrier)),
+        Err(refusal) => return Ok(refusal.answer(shared, client, form, point, carrier)),
     };
     let since = asked.map_or_else(Instant::now, |Extension(Asked(at))| at);
     match Subscription::begin(shared.clone(), request, Audience::Stream, since).await {
         Ok((subscription, start)) => {
+            if let Start::Gap(gap) = &start {
+                shared.notes.gap(gap.reason, client);
+            }
             let frames = Frames::Of(Box::new(subscription), place);
             let stream = EventStream { frames, end: form.end };
             let mut response = begun(stream.into_response(carrier), &start);
@@ -118,7 +131,7 @@ async fn begin(
         }
         Err(error) => {
             warn!(%error, "a subscription could not begin");
-            Ok(Refusal::UNAVAILABLE.answer(shared, form, point, carrier))
+            Ok(Refusal::UNAVAILABLE.answer(shared, client, form, point, carrier))
         }
     }
 }
@@ -129,7 +142,10 @@ async fn answer_poll(
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let request = PollRequest::parse(query.as_deref().unwrap_or_default(), &headers)?;
+    let (peer, query) = (address(peer), query.as_deref().unwrap_or_default());
+    let client = shared.client(peer, &headers);
+    let request = PollRequest::parse(query, &headers)
+        .inspect_err(|_| shared.notes.refused(BAD_REQUEST, client))?;
     let refusal = match admit(&shared, peer, &headers) {
         Ok(place) => match poll::poll(shared.clone(), request).await {
             Ok((answer, share)) => return Ok(poll_response(answer.to_json(), (share, place))),
@@ -141,7 +157,7 @@ async fn answer_poll(
         },
         Err(refusal) => refusal,
     };
-    Ok(refusal.answer(&shared, Form::STATUS, None, None))
+    Ok(refusal.answer(&shared, client, Form::STATUS, None, None))
 }
 
 async fn acknowledge(
@@ -164,16 +180,16 @@ async fn acknowledge(
     }
 }
 
+/// Where a request's connection comes from.
+fn address(peer: Option<Extension<Peer>>) -> Option<IpAddr> {
+    peer.map(|Extension(Peer(address))| address)
+}
+
 /// A place for one more subscription, or why there is none.
-fn admit(
-    shared: &Shared,
-    peer: Option<Extension<Peer>>,
-    headers: &HeaderMap,
-) -> Result<Place, Refusal> {
+fn admit(shared: &Shared, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<Place, Refusal> {
     if shared.drain.has_begun() {
         return Err(Refusal::DRAINING);
     }
-    let peer = peer.map(|Extension(Peer(address))| address);
     shared.admission.subscription(peer, headers).map_err(Refusal::of)
 }
 

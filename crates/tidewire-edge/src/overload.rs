@@ -36,7 +36,8 @@ impl Overload {
         let refusing = |full: Full| {
             let router = refusal::router(Arc::clone(shared), Refusal::of(full));
             let (streams, sweepers) = (streams.clone(), sweepers.clone());
-            Arc::new(Connections::new(router, config, streams, &shared.drain, sweepers))
+            let connections = Connections::new(router, config, streams, &shared.drain, sweepers);
+            Arc::new(connections.noting(Arc::clone(&shared.notes)))
         };
         Self {
             answered: TaskTracker::new(),

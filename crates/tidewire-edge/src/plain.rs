@@ -25,7 +25,7 @@ mod ticks;
 pub(crate) use arrival::Arrival;
 pub(crate) use busy::{Answer, answer, refuse, serve};
 pub(crate) use opening::{Opening, open};
-pub(crate) use sweepers::{SweeperThreads, Sweepers};
+pub(crate) use sweepers::{SweeperThreads, Sweepers, WeakSweepers};
 
 /// Bytes that a client may send behind its request. Nothing is expected from it.
 const NOISE_BYTES_MAX: usize = 64 * 1024;
@@ -40,7 +40,7 @@ pub(crate) struct Held {
 pub(crate) struct Stream {
     pub(crate) subscription: Subscription,
     pub(crate) end: End,
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
     pub(crate) _held: Option<Held>,
 }
 

@@ -13,6 +13,7 @@ use tidewire_core::ResumePoint;
 use crate::{
     SubscribeRequest,
     admission::Full,
+    client_address::ClientAddress,
     event_stream::{CLOSE, Carrier, EventStream, Frames},
     form::{Form, Overload},
     frame,
@@ -62,16 +63,23 @@ impl Refusal {
         }
     }
 
-    /// Refuses one that came from this point, and counts it.
+    /// Refuses one that came from this point, counts it, and notes who it was.
     pub(crate) fn answer(
         self,
         shared: &Shared,
+        client: Option<ClientAddress>,
         form: Form,
         point: Option<ResumePoint>,
         carrier: Option<Carrier>,
     ) -> Response {
         self.count();
+        shared.notes.refused(self.reason, client);
         self.answer_uncounted(shared, form, point, carrier)
+    }
+
+    /// As the protocol and the metrics spell it.
+    pub(crate) fn reason(self) -> &'static str {
+        self.reason
     }
 
     pub(crate) fn count(self) {

@@ -11,10 +11,12 @@ use crate::{
     Config,
     accept_rate::AcceptRate,
     acceptor::Acceptor,
+    client_address::ClientAddress,
     complaints::Complaints,
     connection::{Came, Connections},
     overload::Overload,
     plain::{Held, SweeperThreads},
+    refusal::Refusal,
     stream::Streams,
     subscription::Shared,
 };
@@ -46,10 +48,15 @@ pub(crate) async fn serve(
     let lean = config.lean_streams && config.tls.is_none();
     let threads = if lean { Some(SweeperThreads::start(shared)?) } else { None };
     let sweepers = threads.as_ref().map(|threads| threads.sweepers().clone());
+    if let Some(sweepers) = &sweepers {
+        // An edge serves once; those of the first time are looked at.
+        let _served_before = shared.sweepers.set(sweepers.downgrade());
+    }
     tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
         let connections =
-            Connections::new(router, config, streams.clone(), &shared.drain, sweepers.clone());
+            Connections::new(router, config, streams.clone(), &shared.drain, sweepers.clone())
+                .noting(Arc::clone(&shared.notes));
         let overload = Overload::new(shared, &streams, sweepers);
         accept(acceptor, Arc::new(connections), overload, shared).await;
         streams.ended().await;
@@ -83,11 +90,14 @@ async fn accept(
                     connections.welcome(socket, Came::from(peer), held);
                 }
                 Err(full) => {
+                    let client = Some(ClientAddress::of(peer));
+                    shared.notes.refused(Refusal::of(full).reason(), client);
                     complaints.refused(full, config);
                     overload.answer(socket, Came::from(peer), full);
                 }
             },
             Err(error) => {
+                shared.notes.refused("not_accepted", None);
                 complaints.not_accepted(&error);
                 sleep(ACCEPT_AGAIN_DELAY).await;
             }

@@ -3,9 +3,14 @@
 //! First connect, resume, a slow reader and an interruption are the same two arms of one loop:
 //! join the live events where they are near, or take a page: from memory, or else from the log.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use rand::RngExt as _;
 use tidewire_core::{Backbone, Cursor, Page, ReadError, ResumePoint, UnixMillis};
 use tokio::{
@@ -19,6 +24,8 @@ use crate::{
     Config, SubscribeRequest,
     acknowledging::{Acknowledgements, Owed},
     admission::Admission,
+    carried::Carried,
+    client_address::ClientAddress,
     coding::Coded,
     connection_name::ConnectionName,
     drain::{Drain, Stay},
@@ -29,6 +36,8 @@ use crate::{
     gap::Gap,
     gzip::Check,
     metrics::{self, ClosedBecause, ReplayBecause, Sent},
+    notes::Notes,
+    plain::WeakSweepers,
     probe::Probe,
     reading::{Found, find},
     replays::{Replays, Wanted},
@@ -62,9 +71,24 @@ pub(crate) struct Shared {
     pub(crate) acknowledgements: Arc<Acknowledgements>,
     /// Bytes that answers to polls may hold.
     pub(crate) answers: Arc<Semaphore>,
+    /// What went wrong last.
+    pub(crate) notes: Arc<Notes>,
+    /// The streams that tasks carry …
+    pub(crate) carried: Carried,
+    /// … and who holds those at rest, once there is somebody.
+    pub(crate) sweepers: OnceLock<WeakSweepers>,
 }
 
 impl Shared {
+    /// Whom a request counts for.
+    pub(crate) fn client(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Option<ClientAddress> {
+        self.admission.client(peer, headers)
+    }
+
     /// The log's head but for a moment's delay, where this edge knows it: while the tail catches up,
     /// its head is the past.
     pub(crate) fn near_head(&self) -> Option<Cursor> {
@@ -88,13 +112,13 @@ pub struct Subscription {
     audience: Audience,
     /// Since when its client waits for it, or has it.
     pub(crate) since: Instant,
-    key: FeedKey,
+    pub(crate) key: FeedKey,
     on_gap: OnGap,
     conflate: Conflate,
     control: bool,
     heartbeat_interval: Duration,
     /// Everything wanted up to here has been handed out.
-    cursor: Cursor,
+    pub(crate) cursor: Cursor,
     /// How far the snapshot that is being handed out goes, at least; `None` outside of one.
     snapshot_until: Option<Cursor>,
     /// The place among the live events; `None` while pages are read from the log.
@@ -106,7 +130,7 @@ pub struct Subscription {
     opening: Option<Coded>,
     /// Of all that has been handed out.
     pub(crate) check: Check,
-    name: ConnectionName,
+    pub(crate) name: ConnectionName,
     probe: Probe,
     /// Within how long the probe is to be acknowledged, and that it is.
     ack: Option<Duration>,
@@ -114,7 +138,7 @@ pub struct Subscription {
     /// When a heartbeat is due, or the probe.
     pub(crate) quiet_until: Instant,
     /// The last point that the client got, and when.
-    told: (ResumePoint, Instant),
+    pub(crate) told: (ResumePoint, Instant),
     pub(crate) stay: Stay,
     closed_because: ClosedBecause,
 }
@@ -311,6 +335,11 @@ impl Subscription {
         self.live.is_some()
     }
 
+    /// Whether it reads from the log.
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.replaying_since.is_some()
+    }
+
     /// Moves on to the log's head over what is not wanted, where nothing that is waits before it:
     /// where its client has got to.
     pub(crate) fn catch_up(&mut self) -> ResumePoint {
@@ -376,6 +405,7 @@ impl Subscription {
                 let requested = self.told.0.to_string();
                 let gap = Gap::new(reason, &requested, self.on_gap, &bounds);
                 metrics::count_gap(reason);
+                self.shared.notes.gap(reason, None);
                 self.snapshot_until = None;
                 self.tell(gap.resumed_from.into());
                 Some(frame::gap(&gap))

@@ -111,7 +111,7 @@ fn row_of_grpc(text: &mut String, urls: &Urls) {
 }
 
 fn row_of_operations(text: &mut String, urls: &Urls) {
-    row(text, "operations", &urls.operations, "/livez, /readyz, /metrics");
+    row(text, "operations", &urls.operations, "a status page; /livez, /readyz, /metrics");
 }
 
 fn row_of_nats(text: &mut String, nats: &NatsArgs) {

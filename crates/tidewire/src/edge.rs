@@ -14,6 +14,10 @@ use crate::{
 };
 
 impl Role for EdgeArgs {
+    fn name(&self) -> &'static str {
+        "edge"
+    }
+
     fn process(&self) -> &ProcessArgs {
         &self.process
     }

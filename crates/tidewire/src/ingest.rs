@@ -14,6 +14,10 @@ use crate::{
 };
 
 impl Role for IngestArgs {
+    fn name(&self) -> &'static str {
+        "ingest"
+    }
+
     fn process(&self) -> &ProcessArgs {
         &self.process
     }

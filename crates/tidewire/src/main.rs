@@ -26,6 +26,7 @@ mod settings;
 mod shutdown;
 mod signals;
 mod standalone;
+mod status;
 mod subscribe;
 mod telemetry;
 mod waiting;

@@ -1,4 +1,5 @@
-//! The operations port: whether the process lives, whether it is ready, and what it has counted.
+//! The operations port: whether the process lives, whether it is ready, what it has counted, and a page
+//! that shows how it is.
 
 use std::sync::Arc;
 
@@ -12,16 +13,22 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{readiness::Readiness, telemetry::Metrics};
+use crate::{
+    readiness::Readiness,
+    status::{self, Status},
+    telemetry::Metrics,
+};
 
 /// Serves the port until it is told to stop.
 pub(crate) async fn serve(
     listener: TcpListener,
     readiness: Arc<Readiness>,
     metrics: Metrics,
+    status: Status,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(readiness, metrics).into_make_service())
+    let routes = router(readiness, metrics).merge(status::router(status, stop.clone()));
+    axum::serve(listener, routes.into_make_service())
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }

@@ -23,6 +23,7 @@ use crate::{
     settings::ProcessArgs,
     shutdown::Shutdown,
     signals::Signals,
+    status::Status,
     telemetry::Metrics,
     waiting::Waiting,
 };
@@ -34,6 +35,9 @@ const READY_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a process does: where it listens, on which log it stands, what it serves, what it says.
 pub(crate) trait Role {
+    /// What it is called, for people.
+    fn name(&self) -> &'static str;
+
     /// The settings that belong to the process.
     fn process(&self) -> &ProcessArgs;
 
@@ -92,12 +96,14 @@ async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
     role.describe_metrics();
 
     let readiness = Arc::new(Readiness::new(shutdown.asked().clone()));
+    let status = Status::new(role.name(), Arc::clone(&readiness), metrics.clone());
     let last = CancellationToken::new();
     let mut around = Services::default();
+    around.start("the status page", status.clone().keep_up(last.clone()));
     around.start("the operations port", {
-        operations::serve(operations, Arc::clone(&readiness), metrics, last.clone())
+        operations::serve(operations, Arc::clone(&readiness), metrics, status.clone(), last.clone())
     });
-    let life = Life { role, urls, open_files_max, readiness, shutdown };
+    let life = Life { role, urls, open_files_max, readiness, status, shutdown };
     let outcome = life.on_a_backbone(http, grpc).await;
     last.cancel();
     outcome.and(around.all_ended(sleep(OPERATIONS_END_MAX)).await)
@@ -108,6 +114,7 @@ struct Life<'a, R> {
     urls: Urls,
     open_files_max: u64,
     readiness: Arc<Readiness>,
+    status: Status,
     shutdown: Shutdown,
 }
 
@@ -141,6 +148,9 @@ impl<R: Role> Life<'_, R> {
             all_ends: all_ends.clone(),
             open_files_max: self.open_files_max,
         })?;
+        if let Some(edge) = &edge {
+            self.status.ask(edge);
+        }
         let backbone = open.clone();
         checks.insert(0, Box::new(move || backbone.trouble()));
         self.readiness.started(checks);

@@ -15,6 +15,10 @@ use crate::{
 };
 
 impl Role for StandaloneArgs {
+    fn name(&self) -> &'static str {
+        "standalone"
+    }
+
     fn process(&self) -> &ProcessArgs {
         &self.process
     }

@@ -15,6 +15,7 @@ use super::{
     sweepers::Sweepers,
 };
 use crate::{
+    carried::Entered,
     connection::{count_broken, end_is_over},
     event_stream::{Carrier, EventStream, Frames, Handover},
     form::End,
@@ -49,8 +50,7 @@ pub(crate) async fn answer(
     match handover.take() {
         Some(EventStream { frames: Frames::Of(subscription, place), end }) => {
             let mut first = head::write(response.status(), response.headers(), &Length::Chunked);
-            let mut stream =
-                Stream { subscription: *subscription, end, _place: place, _held: held };
+            let mut stream = Stream { subscription: *subscription, end, place, _held: held };
             // It begins with a hello, so nothing is waited for.
             if let Next::Bytes(hello) = stream.subscription.advance(true).await {
                 chunk::write(&mut first, &hello);
@@ -129,44 +129,66 @@ enum Course {
     Gone,
 }
 
-async fn deliver(socket: &TcpStream, stream: &mut Stream, unsent: Vec<u8>) -> io::Result<Course> {
-    write_all(socket, &unsent).await?;
-    // Who waits for a page holds nothing.
-    drop(unsent);
+/// Carries a stream on, and shows it to whoever asks which are slow, while it is: most are here for a moment.
+async fn deliver(
+    socket: &TcpStream,
+    stream: &mut Stream,
+    mut unsent: Vec<u8>,
+) -> io::Result<Course> {
+    let (mut entered, mut course) = (None, None);
     loop {
-        let mut unsent = Vec::new();
-        let course = match stream.subscription.advance(true).await {
-            Next::Bytes(bytes) => {
-                chunk::write(&mut unsent, &bytes);
-                None
-            }
-            Next::Rest => Some(Course::Rests),
+        let subscription = &stream.subscription;
+        let enter = || Entered::new(subscription, stream.place.client());
+        let written = write_now(socket, &unsent)?;
+        if written < unsent.len() {
+            let _slow = metrics::slow_reader();
+            entered.get_or_insert_with(enter).handed(subscription);
+            write_all(socket, &unsent[written..]).await?;
+        }
+        if subscription.is_replaying() {
+            entered.get_or_insert_with(enter).sent(subscription);
+        } else {
+            entered = None;
+        }
+        if let Some(course) = course {
+            return Ok(course);
+        }
+        // Who waits for a page holds nothing.
+        unsent = Vec::new();
+        match stream.subscription.advance(true).await {
+            Next::Bytes(bytes) => chunk::write(&mut unsent, &bytes),
+            Next::Rest => course = Some(Course::Rests),
             Next::End => {
                 if stream.end == End::Eof || stream.subscription.is_held_back() {
                     unsent.extend_from_slice(chunk::LAST);
                 }
-                Some(Course::Over)
+                course = Some(Course::Over);
             }
-        };
-        write_all(socket, &unsent).await?;
-        if let Some(course) = course {
-            return Ok(course);
         }
     }
 }
 
-async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let _slow = metrics::slow_reader();
-                socket.writable().await?;
-            }
+/// Writes as much as the socket takes now.
+fn write_now(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match socket.try_write(&bytes[written..]) {
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(written)
+}
+
+async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    loop {
+        bytes = &bytes[write_now(socket, bytes)?..];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        socket.writable().await?;
+    }
 }
 
 /// Completes when the client has closed its side, or says more than it should.

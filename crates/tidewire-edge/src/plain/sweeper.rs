@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use ::metrics::Gauge;
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
 use slab::Slab;
@@ -20,6 +19,7 @@ use tracing::error;
 use self::{
     arriving::Coming,
     batches::{Batches, Sent},
+    full::Full,
 };
 use super::{
     NOISE_BYTES_MAX, Resting, busy, chunk,
@@ -28,15 +28,17 @@ use super::{
     ticks::{Tick, Ticks},
 };
 use crate::{
+    SlowStream,
     connection::count_broken,
     feed::{Behind, Feed, Listener},
-    metrics,
     resting::Due,
+    status::SLOWEST_MAX,
     subscription::Shared,
 };
 
 mod arriving;
 mod batches;
+mod full;
 
 /// What wakes the thread, among its sockets.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -61,10 +63,10 @@ pub(super) struct Sweeper {
     /// Those whose streams are to be looked at.
     turns: VecDeque<usize>,
     ticks: Ticks,
+    /// Those whose socket has no room for what they were handed.
+    full: Full,
     /// What has been sent and is not counted yet.
     sent: Sent,
-    /// Streams whose socket is full, here and elsewhere.
-    slow: Gauge,
     is_ending: bool,
 }
 
@@ -126,8 +128,8 @@ impl Sweeper {
             by_slot: HashMap::new(),
             turns: VecDeque::new(),
             ticks: Ticks::new(Instant::now()),
+            full: Full::default(),
             sent: Sent::default(),
-            slow: metrics::slow_readers(),
             is_ending: false,
         }
     }
@@ -184,6 +186,10 @@ impl Sweeper {
                 Mail::Arrival(arrival) => self.welcome(*arrival),
                 Mail::Stream(resting) => self.take(*resting),
                 Mail::News => self.tell_news(),
+                Mail::Slowest(answer) => {
+                    // Who asked may not wait any more.
+                    let _unheard = answer.try_send(self.slowest());
+                }
                 Mail::End => self.is_ending = true,
             }
         }
@@ -304,7 +310,7 @@ impl Sweeper {
                 Ok(written) if written == first.len() => {}
                 Ok(written) => {
                     swept.unsent = Bytes::from(first).slice(written..);
-                    self.slow.increment(1.0);
+                    self.full.insert(key);
                 }
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
@@ -335,7 +341,7 @@ impl Sweeper {
                 Ok(written) if written == framed.len() => {}
                 Ok(written) => {
                     swept.unsent = framed.slice(written..);
-                    self.slow.increment(1.0);
+                    self.full.insert(key);
                 }
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
@@ -387,7 +393,7 @@ impl Sweeper {
         if swept.unsent.is_empty() {
             // It shares no memory with others any more.
             swept.unsent = Bytes::new();
-            self.slow.decrement(1.0);
+            self.full.remove(key);
             self.look_alone(key);
         }
     }
@@ -422,7 +428,7 @@ impl Sweeper {
                     Ok(written) if written == framed.len() => {}
                     Ok(written) => {
                         swept.unsent = framed.split_off(written).into();
-                        self.slow.increment(1.0);
+                        self.full.insert(key);
                     }
                     Err(error) => return self.leave(key, Leaves::Broken(error)),
                 }
@@ -435,9 +441,7 @@ impl Sweeper {
     fn leave(&mut self, key: usize, leaves: Leaves) {
         let Some(Connection::Rests(left)) = self.connections.try_remove(key) else { return };
         let Swept { resting, unsent, feed, place, .. } = *left;
-        if !unsent.is_empty() {
-            self.slow.decrement(1.0);
-        }
+        self.full.remove(key);
         if let Some(moved) = self.feeds[feed].streams.remove(place)
             && let Some(moved) = swept(&mut self.connections, moved)
         {
@@ -451,6 +455,19 @@ impl Sweeper {
             Leaves::Gone => {}
             Leaves::Broken(error) => count_broken(&error),
         }
+    }
+
+    /// The streams that are furthest behind, of those whose clients take nothing now. All others have
+    /// what there is, and are not looked at.
+    fn slowest(&self) -> Vec<SlowStream> {
+        let full = self.full.keys().filter_map(|key| match self.connections.get(key)? {
+            Connection::Rests(swept) => Some(&swept.resting.stream),
+            Connection::Comes(_) | Connection::Begins => None,
+        });
+        let mut full: Vec<_> = full.collect();
+        full.sort_unstable_by_key(|stream| stream.subscription.handed_up_to().sequence);
+        full.truncate(SLOWEST_MAX);
+        full.into_iter().map(|stream| stream.subscription.stalled(stream.place.client())).collect()
     }
 
     fn forget_without_streams(&mut self, feed: usize) {

@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
@@ -11,14 +11,14 @@ use std::{
 
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Arrival, Resting,
     sweeper::{Sweeper, WAKE},
 };
-use crate::{feed::Listener, subscription::Shared};
+use crate::{SlowStream, feed::Listener, subscription::Shared};
 
 /// Threads at most. One writes some 250,000 events a second where they come one by one.
 const THREADS_MAX: usize = 16;
@@ -95,10 +95,34 @@ impl Sweepers {
         &self.0.posts[self.0.next.fetch_add(1, Ordering::Relaxed) % self.0.posts.len()]
     }
 
+    /// How many threads hold streams.
+    pub(crate) fn threads(&self) -> usize {
+        self.0.posts.len()
+    }
+
+    /// Asks each of them which of its streams are furthest behind.
+    pub(crate) fn ask_slowest(&self, answer: &mpsc::Sender<Vec<SlowStream>>) {
+        self.send_all(|| Mail::Slowest(answer.clone()));
+    }
+
+    /// What finds them as long as they are there.
+    pub(crate) fn downgrade(&self) -> WeakSweepers {
+        WeakSweepers(Arc::downgrade(&self.0))
+    }
+
     fn send_all(&self, mail: impl Fn() -> Mail) {
         for post in &self.0.posts {
             post.send(mail());
         }
+    }
+}
+
+/// Sweepers that may have ended. What streams hold leads to it, so it must not hold streams.
+pub(crate) struct WeakSweepers(Weak<Posts>);
+
+impl WeakSweepers {
+    pub(crate) fn upgrade(&self) -> Option<Sweepers> {
+        self.0.upgrade().map(Sweepers)
     }
 }
 
@@ -116,6 +140,8 @@ pub(super) enum Mail {
     Stream(Box<Resting>),
     /// A drain has begun, or everything ends.
     News,
+    /// Which of its streams are furthest behind?
+    Slowest(mpsc::Sender<Vec<SlowStream>>),
     /// Its own end.
     End,
 }
@@ -183,6 +209,7 @@ impl std::fmt::Debug for Mail {
             Self::Arrival(_) => "Arrival",
             Self::Stream(_) => "Stream",
             Self::News => "News",
+            Self::Slowest(_) => "Slowest",
             Self::End => "End",
         })
     }

@@ -22,3 +22,4 @@ mod raw;
 mod resuming;
 mod slow_reader;
 mod starting;
+mod status;

@@ -109,9 +109,14 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) async fn open(url: &str) -> Self {
+        Self::open_with("page.mjs", url).await
+    }
+
+    /// Another page, by the script that knows it.
+    pub(crate) async fn open_with(script: &str, url: &str) -> Self {
         let clients = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
         let mut command = Command::new("node");
-        command.args(["page.mjs", url]).current_dir(clients).env("CHROMIUM", chromium());
+        command.args([script, url]).current_dir(clients).env("CHROMIUM", chromium());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut browser = command.spawn().expect("node is there");
         let stdin = browser.stdin.take().unwrap();

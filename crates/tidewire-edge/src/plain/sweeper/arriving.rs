@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Connection, Sweeper};
 use crate::{
-    connection::{count_broken, nothing_came},
+    connection::count_broken,
     plain::{Answer, Arrival, Opening, Resting, busy, chunk, ticks::Tick},
     resting::Next,
 };
@@ -67,8 +67,8 @@ impl Sweeper {
             coming.tick = self.ticks.put(key, coming.arrival.ask_by());
             return;
         }
+        coming.arrival.connections.nothing_came(coming.arrival.came.peer);
         self.connections.remove(key);
-        nothing_came();
     }
 
     /// Begins what is asked for.
