@@ -17,12 +17,13 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, future::ready, stream};
+use tidewire_core::metric::Raised;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
 };
 
-use crate::form::End;
+use crate::{form::End, metrics};
 
 /// A body of whole frames, behind the last of which `end` says how it ends. It breaks off only where
 /// `flushes` tell when everything has left: else a last frame might be cut.
@@ -69,11 +70,24 @@ pub(crate) struct Told<S> {
     said: Bytes,
     socket: S,
     flushes: Flushes,
+    /// There while it takes nothing.
+    slow: Option<Raised>,
 }
 
 impl<S> Told<S> {
     pub(crate) fn new(said: Bytes, socket: S, flushes: Flushes) -> Self {
-        Self { said, socket, flushes }
+        Self { said, socket, flushes, slow: None }
+    }
+
+    /// Notes whether the socket has taken something, or will when its client has.
+    fn noted<T>(&mut self, taken: Poll<T>) -> Poll<T> {
+        match taken {
+            Poll::Pending => {
+                self.slow.get_or_insert_with(metrics::slow_reader);
+            }
+            Poll::Ready(_) => self.slow = None,
+        }
+        taken
     }
 }
 
@@ -98,7 +112,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Told<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let taken = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.noted(taken)
     }
 
     fn poll_write_vectored(
@@ -106,7 +121,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Told<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let taken = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.noted(taken)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -114,7 +130,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Told<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = task::ready!(Pin::new(&mut self.socket).poll_flush(cx));
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        let flushed = task::ready!(self.noted(flushed));
         if self.flushes.0.is_wanted.load(Relaxed) {
             self.flushes.0.flushed.notify_one();
         }

@@ -65,6 +65,12 @@ const RESETS_PROVOKED_MAX: usize = 100;
 /// How long a connection may take to end, once it shall: a request half sent is not waited for.
 const END_MAX: Duration = Duration::from_secs(5);
 
+/// Since when a client waits for the answer to its request: since its connection was accepted, or, where
+/// that has had an answer before, since the request was read. The routes find it among the request's
+/// extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked(pub(crate) Instant);
+
 /// How connections are served.
 pub(crate) struct Connections {
     http1: http1::Builder,
@@ -125,6 +131,7 @@ impl Connections {
         peer: Peer,
         _held: Option<Held>,
     ) {
+        let accepted = Asked(Instant::now());
         let handshake = timeout(self.handshake_timeout, tls.accept(socket));
         let encrypted = match self.ending.run_until_cancelled(handshake).await {
             Some(Ok(Ok(encrypted))) => encrypted,
@@ -136,12 +143,13 @@ impl Connections {
             Some(b"h2") => Version::Http2,
             _ => Version::Http1,
         };
-        self.answer(Bytes::new(), encrypted, version, peer, self.first_request_by()).await;
+        let first_request_by = self.first_request_by();
+        self.answer(Bytes::new(), encrypted, version, peer, accepted, first_request_by).await;
     }
 
     /// Serves a connection in the clear, in the version in which its client begins.
     async fn serve_plain(self: Arc<Self>, socket: TcpStream, peer: Peer, held: Option<Held>) {
-        let first_request_by = self.first_request_by();
+        let (accepted, first_request_by) = (Asked(Instant::now()), self.first_request_by());
         let opening = timeout_at(first_request_by, open(&socket, self.sweepers.is_some()));
         let opening = match self.ending.run_until_cancelled(opening).await {
             Some(Ok(Ok(opening))) => opening,
@@ -152,14 +160,17 @@ impl Connections {
         match (opening, &self.sweepers) {
             (Opening::Stream(mut request), Some(sweepers)) => {
                 request.extensions_mut().insert(peer);
+                request.extensions_mut().insert(accepted);
                 let (routes, ending) = (self.router.clone(), self.ending.clone());
                 plain::serve(socket, request, routes, held, sweepers.clone(), ending).await;
             }
             (Opening::Http1(said), _) => {
-                self.answer(said, socket, Version::Http1, peer, first_request_by).await;
+                let version = Version::Http1;
+                self.answer(said, socket, version, peer, accepted, first_request_by).await;
             }
             (Opening::Http2(said), _) => {
-                self.answer(said, socket, Version::Http2, peer, first_request_by).await;
+                let version = Version::Http2;
+                self.answer(said, socket, version, peer, accepted, first_request_by).await;
             }
             (Opening::TooLarge, _) => plain::refuse(socket).await,
             // It is not looked for.
@@ -181,6 +192,7 @@ impl Connections {
         socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         version: Version,
         peer: Peer,
+        accepted: Asked,
         first_request_by: Instant,
     ) {
         let asked = AtomicBool::new(false);
@@ -188,14 +200,14 @@ impl Connections {
             Version::Http1 => {
                 let flushes = Flushes::default();
                 let socket = TokioIo::new(Told::new(said, socket, flushes.clone()));
-                let service = self.service(peer, Some(Carrier::Hyper(flushes)), &asked);
+                let service = self.service(peer, accepted, Some(Carrier::Hyper(flushes)), &asked);
                 let connection = pin!(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
                 let leave = self.ending.cancelled();
                 self.drive(connection, end, leave, &asked, first_request_by).await;
             }
             Version::Http2 => {
-                let service = self.service(peer, None, &asked);
+                let service = self.service(peer, accepted, None, &asked);
                 let socket = TokioIo::new(Told::new(said, socket, Flushes::default()));
                 let mut connection = Box::pin(self.http2.serve_connection(socket, service));
                 let end = http2::Connection::graceful_shutdown;
@@ -208,6 +220,7 @@ impl Connections {
     fn service(
         &self,
         peer: Peer,
+        accepted: Asked,
         carrier: Option<Carrier>,
         asked: &AtomicBool,
     ) -> impl Service<
@@ -217,9 +230,11 @@ impl Connections {
         Future = impl Future<Output = Result<Response, Infallible>> + Send + use<>,
     > {
         service_fn(move |request| {
-            asked.store(true, Relaxed);
+            let is_first = !asked.swap(true, Relaxed);
+            let since = if is_first { accepted } else { Asked(Instant::now()) };
             let routes = self.router.clone();
             let mut request = as_routed(request, peer);
+            request.extensions_mut().insert(since);
             if let Some(carrier) = &carrier {
                 request.extensions_mut().insert(carrier.clone());
             }

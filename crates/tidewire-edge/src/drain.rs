@@ -1,6 +1,6 @@
 //! When the hub ends a stream: at its age, or at its moment of a drain.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use rand::{RngExt as _, seq::SliceRandom as _};
@@ -10,7 +10,10 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use crate::{Config, metrics::ClosedBecause};
+use crate::{
+    Config,
+    metrics::{self, ClosedBecause},
+};
 
 /// The share of the maximum age, in percent, by which a connection's own may be longer or shorter:
 /// what connected at once does not come back at once.
@@ -32,6 +35,16 @@ pub struct DrainPlan {
     pub keeps_rate: bool,
 }
 
+/// How far a drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DrainProgress {
+    pub(crate) is_draining: bool,
+    /// Streams that are left to end; none before a drain.
+    pub(crate) remaining: usize,
+    /// When the last one's moment comes, since 1970; zero before a drain.
+    pub(crate) deadline: Duration,
+}
+
 /// The streams of an edge, and how they leave it.
 #[derive(Debug)]
 pub(crate) struct Drain {
@@ -50,6 +63,8 @@ pub(crate) struct Drain {
 struct Course {
     began: Instant,
     plan: DrainPlan,
+    /// When it ends, since 1970: for people and machines elsewhere.
+    deadline: Duration,
     /// The moments that are left, by number, in no order.
     moments: Vec<u32>,
 }
@@ -76,7 +91,11 @@ impl Drain {
         let plan = self.plan();
         let mut moments: Vec<_> = (0..u32::try_from(plan.streams).unwrap_or(u32::MAX)).collect();
         moments.shuffle(&mut rand::rng());
-        *course = Some(Course { began: Instant::now(), plan, moments });
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let deadline = now + plan.spread;
+        *course = Some(Course { began: Instant::now(), plan, deadline, moments });
+        drop(course);
+        metrics::set_drain(self.progress());
         self.begun.cancel();
         plan
     }
@@ -87,6 +106,18 @@ impl Drain {
         let at_full_rate = Duration::from_secs_f64(streams as f64 / self.rate);
         let spread = at_full_rate.clamp(self.window, self.time_max());
         DrainPlan { streams, spread, keeps_rate: at_full_rate <= spread }
+    }
+
+    /// How far it has come.
+    pub(crate) fn progress(&self) -> DrainProgress {
+        let course = self.course.lock();
+        let of_course = |course: &Course| DrainProgress {
+            is_draining: true,
+            remaining: self.open.len(),
+            deadline: course.deadline,
+        };
+        let none = DrainProgress { is_draining: false, remaining: 0, deadline: Duration::ZERO };
+        course.as_ref().map_or(none, of_course)
     }
 
     /// How long a drain takes at most.
@@ -202,5 +233,30 @@ impl Stay {
     /// Why the stream shall end now, if it shall.
     pub(crate) fn over(&self) -> Option<ClosedBecause> {
         self.until.is_some_and(|until| Instant::now() >= until).then_some(self.because)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_tells_what_is_left_and_until_when() {
+        let config = Config { drain_window: Duration::from_secs(60), ..Config::default() };
+        let drain = Drain::new(&config, CancellationToken::new());
+        let (first, _) = Stay::begin(Duration::ZERO, &drain);
+        let (_second, _) = Stay::begin(Duration::ZERO, &drain);
+        let none = DrainProgress { is_draining: false, remaining: 0, deadline: Duration::ZERO };
+        assert_eq!(drain.progress(), none, "open streams are not left before a drain");
+
+        let before = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let DrainPlan { spread, .. } = drain.begin();
+        let DrainProgress { is_draining, remaining, deadline } = drain.progress();
+        assert_eq!((is_draining, remaining), (true, 2));
+        let after = deadline - before;
+        assert!(after >= spread && after < spread + Duration::from_secs(10), "{after:?}");
+
+        drop(first);
+        assert_eq!(drain.progress(), DrainProgress { is_draining, remaining: 1, deadline });
     }
 }

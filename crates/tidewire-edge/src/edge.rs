@@ -5,7 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use axum::Router;
 use parking_lot::Mutex;
 use tidewire_core::{Backbone, ReadError, Relay};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
     drain::Drain,
     fanout::Fanout,
     follow::{TailHealth, follow},
-    http,
-    metrics::Sent,
+    gauges, http,
+    metrics::{self, Sent},
     poll,
     replays::Replays,
     returns::Returns,
@@ -39,6 +39,7 @@ impl Edge {
     ///
     /// Must be called within a tokio runtime, and after the metrics recorder is installed.
     pub fn start(config: Config, backbone: Arc<dyn Backbone>, ending: CancellationToken) -> Self {
+        metrics::set_connections_max(config.connections_max);
         let fanout = Arc::new(Fanout::new(&config));
         let health = Arc::new(TailHealth::new());
         let follower = tokio::spawn(follow(
@@ -89,7 +90,10 @@ impl Edge {
     /// # Errors
     /// Where the listener's socket options cannot be set.
     pub async fn serve(&self, listener: TcpListener, router: Router) -> io::Result<()> {
-        server::serve(listener, router, &self.shared).await
+        tokio::select! {
+            served = server::serve(listener, router, &self.shared) => served,
+            never = gauges::keep(&self.shared) => match never {},
+        }
     }
 
     /// Begins to drain: every open stream ends at its own moment of the drain's window, and new
@@ -120,7 +124,8 @@ impl Edge {
     /// [`ReadError::Unavailable`] where the backbone must be asked and does not answer.
     pub async fn subscribe(&self, request: SubscribeRequest) -> Result<Subscription, ReadError> {
         let shared = Arc::clone(&self.shared);
-        let (subscription, _) = Subscription::begin(shared, request, Audience::Stream).await?;
+        let (audience, now) = (Audience::Stream, Instant::now());
+        let (subscription, _) = Subscription::begin(shared, request, audience, now).await?;
         Ok(subscription)
     }
 

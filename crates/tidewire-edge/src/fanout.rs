@@ -1,15 +1,16 @@
 //! One event to many subscriptions: the window, the feeds, and which feed wants what.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use slab::Slab;
-use tidewire_core::{Cursor, Event, InterestIndex};
+use tidewire_core::{Cursor, Event, InterestIndex, UnixMillis};
+use tokio::time::Instant;
 
 use crate::{
     Config,
     feed::{Batch, Behind, Feed, FeedKey, Position},
-    metrics,
+    metrics::{self, Dispatched},
     window::{Entry, RECENT_MAX, Recent, Window},
 };
 
@@ -28,6 +29,7 @@ const DISPATCHED_BYTES_AT_ONCE_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Fanout {
     state: Mutex<State>,
+    dispatched: Dispatched,
     window_events_max: usize,
     window_bytes_max: usize,
 }
@@ -65,6 +67,7 @@ impl Fanout {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             state: Mutex::default(),
+            dispatched: Dispatched::new(),
             window_events_max: config.window_events_max,
             window_bytes_max: config.window_bytes_max,
         }
@@ -85,6 +88,7 @@ impl Fanout {
 
     /// Hands the next events of the log to whoever wants them.
     pub(crate) fn dispatch(&self, events: Vec<Event>) {
+        let began = Instant::now();
         let mut events = events.into_iter().peekable();
         let mut found = Vec::new();
         while events.peek().is_some() {
@@ -94,7 +98,8 @@ impl Fanout {
                 let mut bytes = 0;
                 for event in events.by_ref().take(DISPATCHED_AT_ONCE_MAX) {
                     bytes += event.event.data.as_bytes().len();
-                    state.take(event, &mut found, &mut touched);
+                    let recipients = state.take(event, &mut found, &mut touched);
+                    self.dispatched.observe_recipients(recipients);
                     if bytes >= DISPATCHED_BYTES_AT_ONCE_MAX {
                         break;
                     }
@@ -106,6 +111,7 @@ impl Fanout {
                 feed.announce();
             }
         }
+        self.dispatched.observe_seconds(began.elapsed());
     }
 
     /// Begins at a place in the log, for the first time or because the old place is no more.
@@ -121,6 +127,14 @@ impl Fanout {
     /// The newest event dispatched; `None` before the tail has found its place.
     pub(crate) fn head(&self) -> Option<Cursor> {
         self.state.lock().window.as_ref().map(Window::head)
+    }
+
+    /// How long ago the log took the oldest event in memory; nothing where there is none.
+    pub(crate) fn window_reach(&self) -> Duration {
+        let state = self.state.lock();
+        let oldest = state.window.as_ref().and_then(Window::oldest);
+        let reach = oldest.map_or(0, |oldest| UnixMillis::now().0.saturating_sub(oldest.0));
+        Duration::from_millis(reach)
     }
 
     /// Whether a cursor lies between the window's two ends.
@@ -185,12 +199,15 @@ impl State {
         Ok(slot)
     }
 
-    fn take(&mut self, event: Event, found: &mut Vec<usize>, touched: &mut Vec<usize>) {
-        let Some(window) = &mut self.window else { return };
+    /// Hands an event to the feeds that want it. Says how many subscribers that are.
+    fn take(&mut self, event: Event, found: &mut Vec<usize>, touched: &mut Vec<usize>) -> usize {
+        let Some(window) = &mut self.window else { return 0 };
+        let mut recipients = 0;
         let entry = Arc::new(Entry::new(event));
         self.index.find(entry.topic(), found);
         for slot in found {
             let subscribed = &mut self.feeds[*slot];
+            recipients += subscribed.subscribers;
             let FeedKey { envelope, coding, .. } = subscribed.feed.key;
             subscribed.feed.push(entry.frame(envelope, coding));
             if !subscribed.is_touched {
@@ -199,6 +216,7 @@ impl State {
             }
         }
         self.evicted_since_sweep += window.push(entry);
+        recipients
     }
 
     fn untouch(&mut self, slot: usize) -> Arc<Feed> {

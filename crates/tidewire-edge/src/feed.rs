@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use crate::{
     Coding, Envelope,
     coding::Coded,
+    stamps::Stamps,
     window::{Frame, Window},
 };
 
@@ -64,6 +65,7 @@ struct FeedLog {
 pub(crate) struct Batch {
     pub(crate) coded: Coded,
     pub(crate) events: usize,
+    pub(crate) stamps: Stamps,
     /// Everything wanted up to here is in this batch or an earlier one.
     pub(crate) cursor: Cursor,
 }
@@ -186,8 +188,11 @@ fn coalesce<'f>(frames: impl Iterator<Item = &'f Frame> + Clone, epoch: Epoch) -
     let events = taken.count();
     let last = frames.clone().nth(events.checked_sub(1)?)?;
     let cursor = Cursor::new(epoch, last.sequence);
-    let coded = Coded::concat(frames.take(events).map(|frame| &frame.coded));
-    Some(Batch { coded, events, cursor })
+    let taken = frames.take(events);
+    let coded = Coded::concat(taken.clone().map(|frame| &frame.coded));
+    let mut stamps = Stamps::default();
+    taken.for_each(|frame| stamps.add(frame.stored, 1));
+    Some(Batch { coded, events, stamps, cursor })
 }
 
 /// A position in a feed.

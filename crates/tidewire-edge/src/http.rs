@@ -12,6 +12,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::warn;
 
@@ -19,6 +20,7 @@ use crate::{
     Acknowledged, Coding, Config, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
     client_address::Peer,
+    connection::Asked,
     event_stream::{Carrier, EventStream, Frames},
     form::Form,
     poll, posted,
@@ -65,21 +67,23 @@ async fn subscribe(
     State(shared): State<Arc<Shared>>,
     RawQuery(query): RawQuery,
     peer: Option<Extension<Peer>>,
+    asked: Option<Extension<Asked>>,
     carrier: Option<Extension<Carrier>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    begin(&shared, query.as_deref().unwrap_or_default(), peer, carrier, &headers).await
+    begin(&shared, query.as_deref().unwrap_or_default(), peer, asked, carrier, &headers).await
 }
 
 async fn subscribe_posted(
     State(shared): State<Arc<Shared>>,
     peer: Option<Extension<Peer>>,
+    asked: Option<Extension<Asked>>,
     carrier: Option<Extension<Carrier>>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
     let query = posted::query(request, shared.config.header_timeout).await?;
-    begin(&shared, &query, peer, carrier, &headers).await
+    begin(&shared, &query, peer, asked, carrier, &headers).await
 }
 
 /// Begins the subscription that a query asks for, wherever that stood.
@@ -87,6 +91,7 @@ async fn begin(
     shared: &Arc<Shared>,
     query: &str,
     peer: Option<Extension<Peer>>,
+    asked: Option<Extension<Asked>>,
     carrier: Option<Extension<Carrier>>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
@@ -101,7 +106,8 @@ async fn begin(
         Ok(place) => place,
         Err(refusal) => return Ok(refusal.answer(shared, form, point, carrier)),
     };
-    match Subscription::begin(shared.clone(), request, Audience::Stream).await {
+    let since = asked.map_or_else(Instant::now, |Extension(Asked(at))| at);
+    match Subscription::begin(shared.clone(), request, Audience::Stream, since).await {
         Ok((subscription, start)) => {
             let frames = Frames::Of(Box::new(subscription), place);
             let stream = EventStream { frames, end: form.end };

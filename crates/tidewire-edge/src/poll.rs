@@ -150,7 +150,8 @@ async fn gather(
         ..request.subscribe
     };
     let mut gathered = Gathered::new(Arc::clone(&shared.answers));
-    let (mut subscription, start) = Subscription::begin(shared, subscribe, Audience::Poll).await?;
+    let (mut subscription, start) =
+        Subscription::begin(shared, subscribe, Audience::Poll, asked_at).await?;
 
     if let Some(opening) = subscription.next().await {
         gathered.take(&opening);

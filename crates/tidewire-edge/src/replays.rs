@@ -7,7 +7,7 @@ use futures_util::{
     future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
-use tidewire_core::{Backbone, Cursor, Interest, Page, PageLimit, ReadError};
+use tidewire_core::{Backbone, Cursor, Interest, Page, PageLimit, ReadError, metric::Raised};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics;
@@ -61,9 +61,12 @@ impl Replays {
     }
 
     /// Waits for leave to read; it lasts until it is dropped.
-    pub(crate) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(crate) async fn permit(&self) -> Permit<'_> {
+        let queued = metrics::replay_queued();
         // The semaphore is never closed.
-        self.permits.acquire().await.ok()
+        let permit = self.permits.acquire().await.ok();
+        drop(queued);
+        Permit { _permit: permit, _in_flight: metrics::replay_in_flight() }
     }
 
     /// Reads a page. Where the same is being read already, or waits for its turn, what comes of that
@@ -89,6 +92,12 @@ impl Replays {
         }
         page
     }
+}
+
+/// Leave to read one page.
+pub(crate) struct Permit<'r> {
+    _permit: Option<SemaphorePermit<'r>>,
+    _in_flight: Raised,
 }
 
 /// A read under way. It is no more when it is done, or when nobody waits for it any longer.

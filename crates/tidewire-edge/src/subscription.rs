@@ -35,6 +35,7 @@ use crate::{
     request::{Conflate, OnGap},
     resting::Next,
     returns::{Returns, milliseconds, sometime, soon},
+    stamps::Stamps,
     start::{self, Place, Start},
     window::Recent,
 };
@@ -85,6 +86,8 @@ pub(crate) enum Audience {
 pub struct Subscription {
     pub(crate) shared: Arc<Shared>,
     audience: Audience,
+    /// Since when its client waits for it, or has it.
+    pub(crate) since: Instant,
     key: FeedKey,
     on_gap: OnGap,
     conflate: Conflate,
@@ -98,7 +101,8 @@ pub struct Subscription {
     pub(crate) live: Option<Live>,
     /// The page that is being read, or waits for its turn.
     reading: Option<AbortOnDropHandle<Found>>,
-    is_replaying: bool,
+    /// Since when it reads the log, however many pages that takes.
+    replaying_since: Option<Instant>,
     opening: Option<Coded>,
     /// Of all that has been handed out.
     pub(crate) check: Check,
@@ -116,17 +120,19 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Finds where the subscription begins, and begins it there.
+    /// Finds where the subscription begins, and begins it there. Its client waits
+    /// `since` then.
     pub(crate) async fn begin(
         shared: Arc<Shared>,
         request: SubscribeRequest,
         audience: Audience,
+        since: Instant,
     ) -> Result<(Self, Start), ReadError> {
         let start = start::find(&request, &shared).await?;
         if let Start::Live(_) = start {
             metrics::count_start(request.from);
         }
-        Ok((Self::new(shared, request, audience, &start), start))
+        Ok((Self::new(shared, request, audience, since, &start), start))
     }
 
     /// Begins where `start` says.
@@ -134,6 +140,7 @@ impl Subscription {
         shared: Arc<Shared>,
         request: SubscribeRequest,
         audience: Audience,
+        since: Instant,
         start: &Start,
     ) -> Self {
         let heartbeat_interval = request.heartbeat.unwrap_or(shared.config.heartbeat_interval);
@@ -150,6 +157,7 @@ impl Subscription {
         let mut subscription = Self {
             shared,
             audience,
+            since,
             key: FeedKey {
                 interest: request.interest,
                 envelope: request.envelope,
@@ -163,7 +171,7 @@ impl Subscription {
             snapshot_until,
             live: None,
             reading: None,
-            is_replaying: false,
+            replaying_since: None,
             opening: None,
             check: Check::default(),
             name,
@@ -195,7 +203,12 @@ impl Subscription {
             return Next::End;
         }
         let Coded { bytes, check } = match self.opening.take() {
-            Some(opening) => opening,
+            Some(opening) => {
+                if self.audience == Audience::Stream {
+                    metrics::observe_connect(self.since.elapsed());
+                }
+                opening
+            }
             None => match self.advance_or_end(rests).await {
                 Ok(Some(coded)) => coded,
                 Ok(None) => return Next::Rest,
@@ -276,7 +289,9 @@ impl Subscription {
             match self.shared.fanout.attach(&self.key, self.cursor) {
                 Attached::Joined(live) => {
                     self.live = Some(live);
-                    self.is_replaying = false;
+                    if let Some(since) = self.replaying_since.take() {
+                        metrics::observe_replay(since.elapsed());
+                    }
                 }
                 Attached::Recent(recent) => match self.take_recent(&recent) {
                     Some(coded) => return Some(coded),
@@ -307,14 +322,14 @@ impl Subscription {
 
     /// Counts a replay once, however many pages it takes.
     pub(crate) fn begin_replay(&mut self, because: ReplayBecause) {
-        if !self.is_replaying {
-            self.is_replaying = true;
+        if self.replaying_since.is_none() {
+            self.replaying_since = Some(Instant::now());
             metrics::count_replay(because);
         }
     }
 
     fn take(&mut self, batch: Batch) -> Coded {
-        self.count_events(batch.events);
+        self.count_delivered(batch.events, &batch.stamps);
         self.tell(batch.cursor.into());
         batch.coded
     }
@@ -343,8 +358,9 @@ impl Subscription {
                 None => {
                     let envelope = self.key.envelope;
                     let frames = page.events.iter();
-                    let frames =
-                        frames.map(|event| (event.cursor.into(), frame::event(event, envelope)));
+                    let frames = frames.map(|event| {
+                        (event.cursor.into(), event.time, frame::event(event, envelope))
+                    });
                     self.hand_out_plain(frames, page.next)
                 }
             },
@@ -379,7 +395,7 @@ impl Subscription {
         let frames = page.events.iter().map(|event| {
             let in_snapshot = last != Some(event.cursor);
             let point = ResumePoint { after: event.cursor, in_snapshot };
-            (point, frame::event_at(point, event, envelope))
+            (point, event.time, frame::event_at(point, event, envelope))
         });
         let bytes = self.hand_out_plain(frames, page.next);
         let is_over = ends && self.cursor == page.next;
@@ -407,42 +423,50 @@ impl Subscription {
             .iter()
             .filter(|entry| entry.event().expires() > now && interest.wants(entry.topic()));
         self.hand_out(
-            wanted.map(|entry| (entry.cursor().into(), entry.coded_apart(envelope, coding))),
+            wanted.map(|entry| {
+                let coded = entry.coded_apart(envelope, coding);
+                (entry.cursor().into(), entry.event().time, coded)
+            }),
             recent.next,
         )
+        .map(|(coded, _)| coded)
     }
 
     /// Hands out frames that are not coded yet: those of a page are coded together.
     fn hand_out_plain(
         &mut self,
-        frames: impl Iterator<Item = (ResumePoint, Bytes)>,
+        frames: impl Iterator<Item = (ResumePoint, UnixMillis, Bytes)>,
         next: Cursor,
     ) -> Option<Bytes> {
-        let frames = frames.map(|(point, frame)| (point, Coded::identity(frame)));
-        self.hand_out(frames, next).map(|plain| plain.bytes)
+        let frames = frames.map(|(point, time, frame)| (point, time, Coded::identity(frame)));
+        let (plain, events) = self.hand_out(frames, next)?;
+        metrics::count_replayed(events);
+        Some(plain.bytes)
     }
 
     /// Puts frames together, and moves to `next`. Where they are too long together, the rest is
-    /// looked up again when these have left.
+    /// looked up again when these have left. Says how many there are.
     fn hand_out(
         &mut self,
-        frames: impl Iterator<Item = (ResumePoint, Coded)>,
+        frames: impl Iterator<Item = (ResumePoint, UnixMillis, Coded)>,
         next: Cursor,
-    ) -> Option<Coded> {
+    ) -> Option<(Coded, usize)> {
         let mut taken: Vec<Coded> = Vec::new();
+        let mut stamps = Stamps::default();
         let (mut length, mut reached) = (0, next);
-        for (point, frame) in frames {
+        for (point, time, frame) in frames {
             if !taken.is_empty() && length + frame.bytes.len() > HANDED_OUT_BYTES_MAX {
                 reached = self.cursor;
                 break;
             }
             length += frame.bytes.len();
             taken.push(frame);
+            stamps.add(time, 1);
             self.tell(point);
         }
         self.cursor = reached;
-        self.count_events(taken.len());
-        (!taken.is_empty()).then(|| Coded::concat(taken.iter()))
+        self.count_delivered(taken.len(), &stamps);
+        (!taken.is_empty()).then(|| (Coded::concat(taken.iter()), taken.len()))
     }
 
     /// The first frames. A gap comes before the hello: both move the client's cursor, and a cut
@@ -552,9 +576,10 @@ impl Subscription {
         self.told = (point, now);
     }
 
-    fn count_events(&self, events: usize) {
+    fn count_delivered(&self, events: usize, stamps: &Stamps) {
         if self.audience == Audience::Stream {
             self.shared.sent.count_events(events);
+            self.shared.sent.observe_latency(&stamps.no_older_than(self.since.elapsed()));
         }
     }
 
@@ -578,7 +603,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if self.audience == Audience::Stream {
-            metrics::count_closed(self.closed_because);
+            metrics::count_closed(self.closed_because, self.since.elapsed());
         }
     }
 }

@@ -25,6 +25,8 @@ const RECENT_WANTED_MAX: usize = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) sequence: Sequence,
+    /// When the log took it.
+    pub(crate) stored: UnixMillis,
     /// From when on it is left out: its ttl has passed.
     pub(crate) expires: UnixMillis,
     pub(crate) coded: Coded,
@@ -77,7 +79,12 @@ impl Entry {
                 Coded::clone(made.get_or_init(make))
             }
         };
-        Frame { sequence: self.event.cursor.sequence, expires: self.event.expires(), coded }
+        Frame {
+            sequence: self.event.cursor.sequence,
+            stored: self.event.time,
+            expires: self.event.expires(),
+            coded,
+        }
     }
 
     /// What the frame holds, made for this one reader where nobody has wanted it before.
@@ -165,6 +172,11 @@ impl Window {
     /// The cursor of the newest event here.
     pub(crate) fn head(&self) -> Cursor {
         self.head
+    }
+
+    /// When the log took the oldest event here.
+    pub(crate) fn oldest(&self) -> Option<UnixMillis> {
+        self.entries.front().map(|(entry, _)| entry.event().time)
     }
 
     pub(crate) fn events(&self) -> usize {

@@ -6,7 +6,7 @@ use metrics::Gauge;
 use tidewire_core::NewEvent;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, set_in_flight_bytes_max};
 
 /// What an event in flight takes beside its data and topic: its futures, ids and bookkeeping.
 const EVENT_BYTES_EXTRA: usize = 256;
@@ -22,6 +22,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(bytes_max: usize, metrics: &Metrics) -> Self {
         let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+        set_in_flight_bytes_max(bytes_max);
         Self {
             free: Arc::new(Semaphore::new(bytes_max as usize)),
             bytes_max,

@@ -54,8 +54,11 @@ impl Ingest {
     /// flight and 503 no receipt (the event may have been stored: send it again under its id).
     pub fn http_router(&self) -> Router {
         Router::new()
-            .route("/v1/events", post(publish_events))
-            .route("/v1/topics/{topic}", post(publish_to_topic).fallback(method_not_allowed))
+            .route("/v1/events", self.counted_http(post(publish_events)))
+            .route(
+                "/v1/topics/{topic}",
+                self.counted_http(post(publish_to_topic)).fallback(method_not_allowed),
+            )
             .with_state(self.clone())
     }
 }

@@ -7,12 +7,13 @@
 mod answer;
 mod border;
 mod budget;
+mod calls;
 mod config;
 mod grpc;
 mod http;
 mod ingest;
 mod json;
-mod metrics;
+pub mod metrics;
 mod problem;
 mod publish_stream;
 mod publishing;
@@ -23,5 +24,4 @@ mod trace_parent;
 
 pub use config::Config;
 pub use ingest::Ingest;
-pub use metrics::describe;
 pub use serve::ServeError;

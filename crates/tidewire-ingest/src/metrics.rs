@@ -2,27 +2,74 @@
 
 use std::time::Duration;
 
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+use metrics::{Counter, Gauge, Histogram};
+use tidewire_core::{
+    Receipt,
+    metric::{self, Label, Metric, Raised, SECONDS, Unit},
 };
-use tidewire_core::Receipt;
 
-use crate::refusal::Refusal;
+use crate::{
+    calls::{CODES, Call, Calls, METHODS, Method},
+    refusal::Refusal,
+};
 
-const EVENTS: &str = "tidewire_ingest_events_total";
-const BYTES: &str = "tidewire_ingest_bytes_total";
-const RECEIPT: &str = "tidewire_ingest_receipt_seconds";
-const IN_FLIGHT: &str = "tidewire_ingest_in_flight_bytes";
-const STREAMS: &str = "tidewire_ingest_streams";
+tidewire_core::metrics! {
+    EVENTS = Metric::counter(
+        "tidewire_ingest_events_total",
+        Unit::Count,
+        "Events handed in, or requests that could not be read as events, by outcome and transport",
+    )
+    .by(&[
+        Label {
+            name: "outcome",
+            values: &["stored", "duplicate", "invalid", "too_large", "exhausted", "unavailable"],
+        },
+        Label { name: "transport", values: &["grpc", "http"] },
+    ]);
+    BYTES = Metric::counter("tidewire_ingest_bytes_total", Unit::Bytes, "Bytes of data stored");
+    RECEIPT = Metric::histogram(
+        "tidewire_ingest_receipt_seconds",
+        Unit::Seconds,
+        SECONDS,
+        "From handing an event over to its receipt",
+    );
+    IN_FLIGHT = Metric::gauge(
+        "tidewire_ingest_in_flight_bytes",
+        Unit::Bytes,
+        "Bytes of events that wait for their receipt",
+    );
+    IN_FLIGHT_MAX = Metric::gauge(
+        "tidewire_ingest_in_flight_bytes_max",
+        Unit::Bytes,
+        "Bytes of events that may wait for their receipt at once: beyond it calls are refused, and \
+         streams are not read on",
+    );
+    STREAMS = Metric::gauge("tidewire_ingest_streams", Unit::Count, "Publish streams open now");
+    CALLS = Metric::counter(
+        "tidewire_ingest_calls_total",
+        Unit::Count,
+        "Calls that have ended, by method and by the code of their end, in gRPC's words also where it \
+         was HTTP. An event that is refused within a batch or a stream does not end that badly",
+    )
+    .by(&[METHODS, CODES]);
+    CALL = Metric::histogram(
+        "tidewire_ingest_call_seconds",
+        Unit::Seconds,
+        SECONDS,
+        "How long calls took; of a stream, for how long it was open",
+    )
+    .by(&[METHODS]);
+}
 
-/// Says what each metric means. Called once, after a recorder is installed.
+/// Says what each metric means, and shows those that begin at zero. Called once, after a recorder is
+/// installed.
 pub fn describe() {
-    describe_counter!(EVENTS, Unit::Count, "events handed in, by outcome and transport");
-    describe_counter!(BYTES, Unit::Bytes, "bytes of data stored");
-    describe_histogram!(RECEIPT, Unit::Seconds, "from handing an event over to its receipt");
-    describe_gauge!(IN_FLIGHT, Unit::Bytes, "bytes of events that wait for their receipt");
-    describe_gauge!(STREAMS, Unit::Count, "open publish streams");
+    metric::describe(METRICS);
+}
+
+/// So many bytes may be in flight.
+pub(crate) fn set_in_flight_bytes_max(bytes: u32) {
+    IN_FLIGHT_MAX.set(bytes.into());
 }
 
 /// How an event came in.
@@ -40,6 +87,7 @@ pub(crate) struct Metrics {
     receipt: Histogram,
     in_flight_bytes: Gauge,
     streams: Gauge,
+    calls: Calls,
 }
 
 impl Metrics {
@@ -47,10 +95,11 @@ impl Metrics {
         Self {
             grpc: Outcomes::of("grpc"),
             http: Outcomes::of("http"),
-            bytes: counter!(BYTES),
-            receipt: histogram!(RECEIPT),
-            in_flight_bytes: gauge!(IN_FLIGHT),
-            streams: gauge!(STREAMS),
+            bytes: BYTES.counter_of(&[]),
+            receipt: RECEIPT.histogram_of(&[]),
+            in_flight_bytes: IN_FLIGHT.gauge_of(&[]),
+            streams: STREAMS.gauge_of(&[]),
+            calls: Calls::new(),
         }
     }
 
@@ -79,18 +128,13 @@ impl Metrics {
     }
 
     /// A publish stream is open until the answer is dropped.
-    pub(crate) fn stream_opened(&self) -> OpenStream {
-        self.streams.increment(1.0);
-        OpenStream(self.streams.clone())
+    pub(crate) fn stream_opened(&self) -> Raised {
+        Raised::new(self.streams.clone())
     }
-}
 
-/// Counts a publish stream while it is open.
-pub(crate) struct OpenStream(Gauge);
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
+    /// A call of a method has begun.
+    pub(crate) fn call(&self, method: Method) -> Call {
+        self.calls.begin(method)
     }
 }
 
@@ -106,7 +150,7 @@ struct Outcomes {
 
 impl Outcomes {
     fn of(transport: &'static str) -> Self {
-        let outcome = |outcome: &'static str| counter!(EVENTS, "outcome" => outcome, "transport" => transport);
+        let outcome = |outcome| EVENTS.counter_of(&[outcome, transport]);
         Self {
             stored: outcome("stored"),
             duplicate: outcome("duplicate"),

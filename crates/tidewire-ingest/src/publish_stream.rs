@@ -21,11 +21,11 @@ use tokio::{
 };
 use tokio_stream::Stream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::{
-    answer::result_of, border::Border, budget::Permit, ingest::Ingest, metrics::Transport::Grpc,
-    publishing::Publishing, refusal::Refusal, status,
+    answer::result_of, border::Border, budget::Permit, calls::Method, ingest::Ingest,
+    metrics::Transport::Grpc, publishing::Publishing, refusal::Refusal, status,
 };
 
 /// The answers of a stream, in the order in which they came. Dropping it ends the stream's task;
@@ -46,7 +46,10 @@ impl Answers {
         let (sender, answers) = mpsc::channel(ingest.config().stream_in_flight_max.max(1));
         let carrying = tokio::spawn(async move {
             let _open = ingest.metrics().stream_opened();
-            Carrier::new(&ingest, &border, sender).carry(requests).await
+            let call = ingest.metrics().call(Method::PublishStream);
+            let ended = Carrier::new(&ingest, &border, sender).carry(requests).await;
+            call.ended(ended.as_ref().map_or_else(Status::code, |()| Code::Ok));
+            ended
         });
         Self { answers, ending: Some(AbortOnDropHandle::new(carrying)) }
     }

@@ -14,7 +14,7 @@ use tonic::{
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server as reflection;
-use tower::util::MapResponseLayer;
+use tower::{ServiceBuilder, util::MapResponseLayer};
 use tracing::warn;
 
 use crate::{grpc::GrpcDoor, ingest::Ingest, metrics::Transport::Grpc, status};
@@ -70,8 +70,9 @@ impl Ingest {
         let ours = IngestServer::new(GrpcDoor(self.clone())).max_decoding_message_size(bytes_max);
         let ingest = self.clone();
         let reworded = MapResponseLayer::new(move |response| ingest.reworded(response));
+        let counted = ServiceBuilder::new().layer(self.counted_unary()).layer(reworded);
         let serving = bounded(self.config().publish_timeout + REQUEST_TIMEOUT)
-            .add_service(reworded.named_layer(ours))
+            .add_service(counted.named_layer(ours))
             .add_service(health_server)
             .add_service(reflected(reflection().build_v1()))
             .add_service(reflected(reflection().build_v1alpha()))

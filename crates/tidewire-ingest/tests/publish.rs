@@ -9,7 +9,7 @@ use hub::{TestHub, event, outcome, sequence};
 use prost_types::Duration;
 use serde_json::json;
 use tidewire_core::{Event, NewEvent};
-use tidewire_ingest::{Config, Ingest, describe};
+use tidewire_ingest::{Config, Ingest, metrics::describe};
 use tidewire_log::Log;
 use tidewire_proto::v1::{
     self, PublishBatchRequest, PublishRequest, publish_result::Result as Outcome,
@@ -195,6 +195,12 @@ async fn what_was_answered_is_counted_by_outcome_and_transport() {
         "tidewire_ingest_bytes_total 14",
         "tidewire_ingest_receipt_seconds_count 4",
         "tidewire_ingest_in_flight_bytes 0",
+        r#"tidewire_ingest_calls_total{method="publish",code="ok"} 2"#,
+        r#"tidewire_ingest_calls_total{method="publish",code="invalid_argument"} 1"#,
+        r#"tidewire_ingest_calls_total{method="publish_stream",code="ok"} 1"#,
+        r#"tidewire_ingest_calls_total{method="http",code="ok"} 1"#,
+        r#"tidewire_ingest_calls_total{method="http",code="resource_exhausted"} 1"#,
+        r#"tidewire_ingest_call_seconds_count{method="publish_stream"} 1"#,
         "tidewire_ingest_streams 0",
     ] {
         assert!(rendered.lines().any(|found| found == line), "{line}\n{rendered}");

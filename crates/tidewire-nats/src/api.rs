@@ -63,6 +63,11 @@ impl Api {
         &self.connection
     }
 
+    /// The same questions over another connection.
+    pub(crate) fn over(&self, connection: Connection) -> Self {
+        Self::new(connection, self.stream.clone())
+    }
+
     pub(crate) fn stream(&self) -> &StreamName {
         &self.stream
     }

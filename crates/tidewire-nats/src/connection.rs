@@ -87,6 +87,7 @@ pub(crate) struct AccessError {
 impl Connection {
     /// Begins to connect; that goes on until it succeeds.
     pub(crate) async fn begin(config: &Config, purpose: Purpose) -> Result<Self, AccessError> {
+        metrics::not_connected_yet(purpose);
         let state = Arc::new(State {
             turns: watch::Sender::new(0),
             last_error: Mutex::new(None),

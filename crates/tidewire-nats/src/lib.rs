@@ -22,6 +22,7 @@ mod pull;
 mod reading;
 mod regions;
 mod relay;
+mod round_trips;
 mod shared;
 mod stored;
 mod stream;

@@ -22,8 +22,9 @@ use crate::{
     connection::{AccessError, Connection, Purpose},
     keeper::{Health, Keeper},
     known::{Asker, unavailable},
-    pages,
+    metrics, pages,
     publisher::{self, Publisher},
+    round_trips::Measured,
     shared::Shared,
     tail,
 };
@@ -41,7 +42,7 @@ pub struct Nats {
     /// Where this process publishes.
     publisher: Option<Publisher>,
     /// The connection of tails, made for the first one.
-    tails: OnceCell<Connection>,
+    tails: Arc<OnceCell<Connection>>,
     ending: CancellationToken,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -78,6 +79,16 @@ impl Nats {
             )),
             None => None,
         };
+        let tails = Arc::<OnceCell<Connection>>::default();
+        if publisher.is_none() {
+            // Who does not publish follows, as soon as the stream is there.
+            metrics::not_connected_yet(Purpose::Tail);
+        }
+        let measured = Measured {
+            api: api.clone(),
+            publish: publisher.as_ref().map(|publisher| publisher.connection.clone()),
+            tails: Arc::clone(&tails),
+        };
         let keeper = Keeper {
             config: config.clone(),
             api,
@@ -88,16 +99,9 @@ impl Nats {
         let tasks = vec![
             tokio::spawn(keeper.keep(ending.clone())),
             tokio::spawn(tidy(Arc::clone(&shared), ending.clone())),
+            tokio::spawn(measured.keep(ending.clone())),
         ];
-        Ok(Self {
-            config,
-            shared,
-            health,
-            publisher,
-            tails: OnceCell::new(),
-            ending,
-            tasks: Mutex::new(tasks),
-        })
+        Ok(Self { config, shared, health, publisher, tails, ending, tasks: Mutex::new(tasks) })
     }
 
     /// What is missing, where the log cannot be used: not connected for some seconds, no stream.

@@ -46,7 +46,9 @@ impl Cli {
             Command::Edge(args) | Command::Config(ConfigArgs { service: Of::Edge(args), .. }) => {
                 args.settings.check()
             }
-            Command::Publish(_) | Command::Subscribe(_) | Command::Demo(_) => Ok(()),
+            Command::Publish(_) | Command::Subscribe(_) | Command::Demo(_) | Command::Metrics => {
+                Ok(())
+            }
         }
     }
 }
@@ -106,6 +108,11 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     Demo(DemoArgs),
     Config(ConfigArgs),
+
+    /// Lists every metric that a hub tells at `/metrics` of its operations port, as Markdown
+    ///
+    /// Grouped by the services that tell them, with their types, units, labels and meanings.
+    Metrics,
 }
 
 // What clap shows of it stands where a command has it.

@@ -33,7 +33,7 @@ impl Role for IngestArgs {
 
     fn describe_metrics(&self) {
         tidewire_nats::metrics::describe();
-        tidewire_ingest::describe();
+        tidewire_ingest::metrics::describe();
     }
 
     async fn open(&self) -> anyhow::Result<OpenBackbone> {

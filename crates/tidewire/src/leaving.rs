@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use metrics::{describe_gauge, gauge};
 use tidewire_edge::{DrainPlan, Edge};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -14,42 +13,26 @@ use crate::{
     services::Services,
     settings::units::as_duration,
     shutdown::Shutdown,
+    telemetry::process_metrics::{DRAIN_DEADLINE, DRAIN_STATE},
 };
 
 /// How long streams and connections may take to end, once all of them shall; where events are
 /// published, beside the time for which a publish may wait for its receipt.
 const SERVICES_END_MAX: Duration = Duration::from_secs(7);
 
-/// Which part of its end a process is in. The metric's values are these, in this order.
+/// Which part of its end a process is in, as the metric has it; before all of them that is 0.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// It serves, and has not been asked to leave.
-    Serving,
     /// It is not ready any more, and serves as before: not everybody knows it yet.
-    Announced,
+    Announced = 1,
     /// Its streams end one after the other, and it takes nothing new.
     Draining,
     /// What is left ends at once.
     Ending,
 }
 
-/// Names and explains what is told of an end.
-pub(crate) fn describe_metrics() {
-    describe_gauge!(
-        "tidewire_drain_state",
-        "0 while the process serves, 1 once it has been asked to leave and is not ready any more, 2 \
-         while its streams end, 3 while what is left ends at once"
-    );
-    describe_gauge!(
-        "tidewire_drain_deadline_timestamp_seconds",
-        "When the process will have ended at the latest, as a Unix time; 0 until it is asked to leave"
-    );
-    tell(Step::Serving);
-    gauge!("tidewire_drain_deadline_timestamp_seconds").set(0.0);
-}
-
 fn tell(step: Step) {
-    gauge!("tidewire_drain_state").set(f64::from(step as u8));
+    DRAIN_STATE.set(f64::from(step as u8));
 }
 
 /// What leaves, and how.
@@ -121,7 +104,7 @@ impl Leaving<'_> {
         let time_max = self.time_max();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let deadline = (now + time_max).as_secs_f64();
-        gauge!("tidewire_drain_deadline_timestamp_seconds").set(deadline);
+        DRAIN_DEADLINE.set(deadline);
         let plan = self.edge.map(Edge::drain_plan);
         let streams = plan.map_or(0, |plan| plan.streams);
         info!(streams, "leaving: not ready any more, gone within {}", as_duration(time_max));

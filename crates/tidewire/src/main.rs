@@ -19,6 +19,7 @@ mod process;
 mod publish;
 mod readiness;
 mod ready_file;
+mod reference;
 mod running;
 mod services;
 mod settings;
@@ -60,6 +61,10 @@ fn main() -> ExitCode {
 fn run(Invocation { cli: Cli { command }, settings }: Invocation) -> anyhow::Result<ExitCode> {
     match command {
         Command::Config(args) => config::run(&args, &settings),
+        Command::Metrics => {
+            output::line(reference::markdown().trim_end())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Standalone(args) => serve(args.settings),
         Command::Ingest(args) => serve(args.settings),
         Command::Edge(args) => serve(args.settings),

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     backbone::OpenBackbone,
-    leaving::{self, Leaving},
+    leaving::Leaving,
     listeners::{Addresses, Listeners, Urls},
     open_files, operations, output,
     readiness::Readiness,
@@ -90,12 +90,10 @@ async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
     let open_files_max = open_files::raise_limit();
     let metrics = Metrics::install()?;
     role.describe_metrics();
-    leaving::describe_metrics();
 
     let readiness = Arc::new(Readiness::new(shutdown.asked().clone()));
     let last = CancellationToken::new();
     let mut around = Services::default();
-    around.start("the metrics' upkeep", metrics.clone().keep_up(last.clone()));
     around.start("the operations port", {
         operations::serve(operations, Arc::clone(&readiness), metrics, last.clone())
     });

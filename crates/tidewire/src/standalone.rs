@@ -34,7 +34,7 @@ impl Role for StandaloneArgs {
 
     fn describe_metrics(&self) {
         tidewire_log::metrics::describe();
-        tidewire_ingest::describe();
+        tidewire_ingest::metrics::describe();
         tidewire_edge::metrics::describe();
     }
 

@@ -1,24 +1,21 @@
 //! Logs and metrics: the one place that installs them for the process.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{io::IsTerminal, sync::Arc};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use metrics_process::Collector;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
+use tidewire_core::metric::Kind;
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::TelemetryArgs;
+use crate::{reference, settings::TelemetryArgs};
 
-/// How often what histograms have gathered is put in order; between two scrapes they only grow.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) mod process_metrics;
+mod recorder;
+mod tallies;
 
-/// Buckets of histograms, which all measure seconds: from a fast sync to a long wait.
-const SECONDS_BUCKETS: [f64; 16] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
-    5.0, 10.0,
-];
+use process_metrics::Looked;
+use recorder::Telling;
+use tallies::Tallies;
 
 /// Sends logs to standard error, in colour where somebody looks.
 pub(crate) fn log(args: &TelemetryArgs) -> anyhow::Result<()> {
@@ -34,7 +31,8 @@ pub(crate) fn log(args: &TelemetryArgs) -> anyhow::Result<()> {
 #[derive(Clone)]
 pub(crate) struct Metrics {
     exporter: PrometheusHandle,
-    process: Arc<Collector>,
+    tallies: Arc<Tallies>,
+    looked: Arc<Looked>,
 }
 
 impl Metrics {
@@ -43,30 +41,24 @@ impl Metrics {
     /// # Errors
     /// Where there is one already.
     pub(crate) fn install() -> anyhow::Result<Self> {
-        let exporter = PrometheusBuilder::new()
-            .set_buckets(&SECONDS_BUCKETS)
-            .and_then(PrometheusBuilder::install_recorder)
-            .context("metrics")?;
-        let process = Collector::default();
-        process.describe();
-        metrics::describe_gauge!("tidewire_build_info", "1, with the version as its label");
-        metrics::gauge!("tidewire_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-        Ok(Self { exporter, process: Arc::new(process) })
+        let tallies = Arc::new(Tallies::default());
+        for metric in reference::metrics() {
+            if let Kind::Histogram(bounds) = metric.kind {
+                tallies.bound(metric.name, bounds);
+            }
+        }
+        let exporter = PrometheusBuilder::new().build_recorder();
+        let handle = exporter.handle();
+        let telling = Telling { exporter, tallies: Arc::clone(&tallies) };
+        metrics::set_global_recorder(telling).context("metrics")?;
+        Ok(Self { exporter: handle, tallies, looked: Arc::new(Looked::begin()) })
     }
 
     /// Everything counted up to now, in Prometheus' text format.
     pub(crate) fn render(&self) -> String {
-        self.process.collect();
-        self.exporter.render()
-    }
-
-    /// Puts in order what histograms gather, until it is told to stop.
-    pub(crate) async fn keep_up(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut ticks = interval(UPKEEP_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.exporter.run_upkeep();
-        }
-        Ok(())
+        self.looked.look();
+        let mut text = self.exporter.render();
+        self.tallies.render(&mut text);
+        text
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     connection::{count_broken, end_is_over},
     event_stream::{Carrier, EventStream, Frames, Handover},
     form::End,
+    metrics,
     resting::Next,
 };
 
@@ -133,7 +134,10 @@ async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match socket.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let _slow = metrics::slow_reader();
+                socket.writable().await?;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use ::metrics::Gauge;
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
 use slab::Slab;
@@ -26,7 +27,9 @@ use super::{
 use crate::{
     connection::count_broken,
     feed::{Batch, Behind, Feed, Listener},
+    metrics,
     resting::Due,
+    stamps::Stamps,
     subscription::Shared,
 };
 
@@ -57,6 +60,10 @@ pub(super) struct Sweeper {
     ticks: Ticks,
     /// Events and bytes that have not been counted.
     sent: (usize, usize),
+    /// When those events were stored.
+    stamps: Stamps,
+    /// Streams whose socket is full, here and elsewhere.
+    slow: Gauge,
     is_ending: bool,
 }
 
@@ -82,7 +89,17 @@ struct Watched {
 /// What one feed has behind some positions, as it is sent: made once for all who stand there.
 struct Batches {
     feed: Arc<Feed>,
-    made: Vec<(Cursor, Option<(Batch, Bytes)>)>,
+    made: Vec<(Cursor, Option<Made>)>,
+    /// Of those that are kept no more.
+    stamps: Stamps,
+}
+
+/// A batch, and how often it has been handed out whole to streams that are older than its events.
+struct Made {
+    batch: Batch,
+    framed: Bytes,
+    since: Option<Instant>,
+    handed: usize,
 }
 
 /// Why a stream does not rest here any more.
@@ -115,6 +132,8 @@ impl Sweeper {
             turns: VecDeque::new(),
             ticks: Ticks::new(Instant::now()),
             sent: (0, 0),
+            stamps: Stamps::default(),
+            slow: metrics::slow_readers(),
             is_ending: false,
         }
     }
@@ -146,6 +165,8 @@ impl Sweeper {
         let (events, bytes) = std::mem::take(&mut self.sent);
         self.shared.sent.count_events(events);
         self.shared.sent.count_bytes(bytes);
+        self.shared.sent.observe_latency(&self.stamps);
+        self.stamps.clear();
     }
 
     /// How long to wait for sockets and mail at most: not at all where there is more to do.
@@ -239,6 +260,7 @@ impl Sweeper {
                 looks -= 1;
                 self.look(stream, &mut batches, now);
             }
+            self.stamps.add_all(&batches.stamps(), 1);
             if self.feeds.get(key).is_some_and(|watched| watched.streams.has_turns()) {
                 self.turns.push_back(key);
             }
@@ -249,6 +271,7 @@ impl Sweeper {
         let Some(swept) = self.streams.get(key) else { return };
         let mut batches = Batches::of(&self.feeds[swept.feed].feed);
         self.look(key, &mut batches, Instant::now());
+        self.stamps.add_all(&batches.stamps(), 1);
     }
 
     /// Hands a stream all that its feed has for it, unless it has still to take what it was handed
@@ -259,20 +282,30 @@ impl Sweeper {
         while swept.unsent.is_empty()
             && let Some(position) = subscription.position()
         {
-            let (batch, framed) = match batches.behind(position) {
-                Ok(Some(batch)) => batch,
+            let made = match batches.behind(position, now) {
+                Ok(Some(made)) => made,
                 Ok(None) => return,
                 Err(Behind) => {
                     subscription.lag();
                     return self.leave(key, Leaves::ForTask);
                 }
             };
+            let Made { batch, framed, since, handed } = made;
             subscription.hand(batch, now);
             self.sent.0 += batch.events;
             self.sent.1 += batch.coded.bytes.len();
+            if since.is_some_and(|since| subscription.since <= since) {
+                *handed += 1;
+            } else {
+                let age = now.saturating_duration_since(subscription.since);
+                self.stamps.add_all(&batch.stamps.no_older_than(age), 1);
+            }
             match write(&swept.resting.socket, framed) {
                 Ok(written) if written == framed.len() => {}
-                Ok(written) => swept.unsent = framed.slice(written..),
+                Ok(written) => {
+                    swept.unsent = framed.slice(written..);
+                    self.slow.increment(1.0);
+                }
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
         }
@@ -320,6 +353,7 @@ impl Sweeper {
         if swept.unsent.is_empty() {
             // It shares no memory with others any more.
             swept.unsent = Bytes::new();
+            self.slow.decrement(1.0);
             self.look_alone(key);
         }
     }
@@ -345,7 +379,11 @@ impl Sweeper {
             Due::Bytes(bytes) => {
                 let mut framed = chunk::of(&bytes);
                 match write(&swept.resting.socket, &framed) {
-                    Ok(written) => swept.unsent = framed.split_off(written).into(),
+                    Ok(written) if written == framed.len() => {}
+                    Ok(written) => {
+                        swept.unsent = framed.split_off(written).into();
+                        self.slow.increment(1.0);
+                    }
                     Err(error) => return self.leave(key, Leaves::Broken(error)),
                 }
             }
@@ -358,6 +396,9 @@ impl Sweeper {
     fn leave(&mut self, key: usize, leaves: Leaves) {
         let Some(swept) = self.streams.try_remove(key) else { return };
         let Swept { resting, unsent, feed, place, .. } = *swept;
+        if !unsent.is_empty() {
+            self.slow.decrement(1.0);
+        }
         if let Some(moved) = self.feeds[feed].streams.remove(place) {
             self.streams[moved].place = place;
         }
@@ -397,30 +438,47 @@ impl Sweeper {
 
 impl Batches {
     fn of(feed: &Arc<Feed>) -> Self {
-        Self { feed: Arc::clone(feed), made: Vec::new() }
+        Self { feed: Arc::clone(feed), made: Vec::new(), stamps: Stamps::default() }
     }
 
     /// What the feed has next behind a position, if anything.
-    fn behind(&mut self, position: Cursor) -> Result<Option<&(Batch, Bytes)>, Behind> {
+    fn behind(&mut self, position: Cursor, now: Instant) -> Result<Option<&mut Made>, Behind> {
         let made = self.made.iter().position(|(of, _)| *of == position);
         let index = match made {
             Some(index) => index,
             None => {
-                let batch = self.feed.pending(position)?.map(framed);
+                let batch = self.feed.pending(position)?.map(|batch| Made::new(batch, now));
                 if self.made.len() == BATCHES_MAX {
-                    self.made.clear();
+                    self.forget();
                 }
                 self.made.push((position, batch));
                 self.made.len() - 1
             }
         };
-        Ok(self.made[index].1.as_ref())
+        Ok(self.made[index].1.as_mut())
+    }
+
+    /// Keeps none of them any more, but for when their events were stored.
+    fn forget(&mut self) {
+        for Made { batch, handed, .. } in self.made.drain(..).filter_map(|(_, made)| made) {
+            self.stamps.add_all(&batch.stamps, handed);
+        }
+    }
+
+    /// When the events were stored that have been handed out whole to streams older than they.
+    fn stamps(mut self) -> Stamps {
+        self.forget();
+        self.stamps
     }
 }
 
-fn framed(batch: Batch) -> (Batch, Bytes) {
-    let framed = chunk::of(&batch.coded.bytes).into();
-    (batch, framed)
+impl Made {
+    fn new(batch: Batch, now: Instant) -> Self {
+        let framed = chunk::of(&batch.coded.bytes).into();
+        // By the clock that streams' ages are told by.
+        let since = now.checked_sub(batch.stamps.age());
+        Self { batch, framed, since, handed: 0 }
+    }
 }
 
 /// Writes as much as the socket takes now.

@@ -67,6 +67,11 @@ impl Hub {
         Self::in_one_process(Flags::default()).await
     }
 
+    /// Starts an ingest and an edge over one NATS server.
+    pub(crate) async fn over_one_nats_server() -> Self {
+        Self::over_nats(1, Flags::default()).await
+    }
+
     async fn in_one_process(flags: Flags<'_>) -> Self {
         let mut hub = launch("standalone", &[&RETRY, flags.ingest, flags.edge]);
         hub.ready().await;

@@ -14,6 +14,7 @@ mod full_disk;
 mod full_house;
 mod hub;
 mod lifecycle;
+mod metrics;
 mod page;
 mod polling;
 mod posting;

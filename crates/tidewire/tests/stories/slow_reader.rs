@@ -29,10 +29,14 @@ async fn readers_that_stall_are_served_from_the_log_when_they_read_again() {
     let unbounded = (READERS * EVENTS * EVENT_BYTES) as f64 / 1e6;
     assert!(grown < unbounded / 6.0, "{grown:.1} MB, where queues would hold {unbounded:.0} MB");
 
+    let stalling = "tidewire_edge_slow_readers ";
+    assert!(hub.edge.metric(stalling).await == READERS as f64, "each of them is seen to stall");
     for subscriber in &mut stalled {
         read_all(subscriber).await;
     }
     assert!(hub.edge.metric("tidewire_edge_replays_total{because=\"lagged\"} ").await >= 1.0);
+    assert!(hub.edge.metric("tidewire_edge_replay_events_total ").await >= 1.0);
+    assert!(hub.edge.metric(stalling).await == 0.0, "nobody stalls any more");
 }
 
 async fn publish(hub: &Hub) {
