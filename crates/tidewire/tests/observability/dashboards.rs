@@ -36,7 +36,7 @@ fn asked(of: &str) -> Vec<Asked> {
     for (name, dashboard) in read() {
         let parts = if of == "panels" { &dashboard["panels"] } else { &dashboard[of]["list"] };
         for part in parts.as_array().unwrap() {
-            let title = part["title"].as_str().or(part["name"].as_str()).unwrap();
+            let title = part["title"].as_str().or_else(|| part["name"].as_str()).unwrap();
             let place = format!("{name}: {title}");
             let targets = part["targets"].as_array().into_iter().flatten();
             for expr in targets.map(|target| &target["expr"]).chain(part.get("expr")) {
