@@ -1,12 +1,12 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-clients lint docs unit stories clients proxies faults measure measure-nats bench clean
+.PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-prometheus setup-clients lint docs unit stories clients proxies observability faults measure measure-nats bench clean
 
 help: ## List the targets
 	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build the hub, start it with a live demonstration, and say which page to open
 	@scripts/run
@@ -17,13 +17,16 @@ cluster: ## Start a hub of many processes over three NATS servers, to look at an
 build: ## Build everything for release
 	cargo build --release --locked --workspace
 
-test: setup-tests setup-proxies lint docs unit stories clients proxies faults ## Set up what the tests need, and run every check and test
+test: setup-tests setup-proxies setup-prometheus lint docs unit stories clients proxies observability faults ## Set up what the tests need, and run every check and test
 
 setup-tests: ## Install what the tests need: Chromium, and the client libraries of other languages
 	@scripts/setup-tests
 
 setup-proxies: ## Put the proxies that the tests run into target/: nginx, HAProxy, Caddy, Apache, Envoy
 	@scripts/setup-proxies
+
+setup-prometheus: ## Put Prometheus and its promtool, which the tests run, into target/
+	@scripts/setup-prometheus
 
 setup-clients: ## Install what test-clients needs beside: Firefox, a newer Node, Rust client libraries
 	@scripts/setup-clients
@@ -35,6 +38,7 @@ lint: ## Check formatting, and clippy with warnings as errors
 docs: ## Build the API documentation with warnings as errors, and check the documents
 	@RUSTDOCFLAGS="-D warnings" scripts/step "API documentation" cargo doc --locked --workspace --no-deps --document-private-items
 	@scripts/step "documents" scripts/check-documents
+	@scripts/step "dashboards" scripts/dashboards --check
 
 unit: ## Run the tests of the crates
 	@scripts/step "crates" cargo test --locked --workspace --all-features --exclude tidewire
@@ -53,6 +57,9 @@ test-clients: setup-tests setup-clients ## Run every subscriber of the clients' 
 
 proxies: ## Run real proxies before two edges, as the documents and as their defaults have it (after setup-proxies)
 	@scripts/step "proxies" cargo test --locked -p tidewire --test proxies -- --test-threads 4
+
+observability: ## Look at a hub with a real Prometheus: rules, dashboards, an alert (after setup-prometheus)
+	@scripts/step "observability" cargo test --locked -p tidewire --test observability -- --test-threads 1
 
 faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
 	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture

@@ -11,13 +11,20 @@ use tokio::{
 /// A server that is frozen takes a connection and never answers.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+/// What a server answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// The code of its status.
+    pub status: u16,
+    /// All that comes behind its head.
+    pub body: Vec<u8>,
 }
 
 /// Gets `path` from 127.0.0.1. As HTTP/1.0, so that the body is what comes until the end.
-pub(crate) async fn get(port: u16, path: &str) -> io::Result<Answer> {
+///
+/// # Errors
+/// Where the server cannot be reached, does not answer within 5 s, or not by HTTP.
+pub async fn get(port: u16, path: &str) -> io::Result<Answer> {
     timeout(ANSWER_PATIENCE, async {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;

@@ -22,6 +22,7 @@ mod usage;
 
 pub use balancer::Balancer;
 pub use cluster::NatsCluster;
+pub use http::{Answer, get};
 pub use options::NatsOptions;
 pub use ports::free as free_ports;
 pub use process::{Process, command, under_shell};

@@ -194,11 +194,16 @@ impl Process {
     /// The value of one line of its metrics: `line` is what stands before the value, labels and
     /// all.
     pub async fn metric(&self, line: &str) -> f64 {
-        let port = self.operations.rsplit(':').next().and_then(|port| port.parse().ok());
-        let answer = http::get(port.expect("a URL ends with a port"), "/metrics").await;
-        let metrics = String::from_utf8(answer.expect("it answers").body).expect("text");
+        let metrics = self.metrics().await;
         let found = metrics.lines().find_map(|held| held.strip_prefix(line)?.trim().parse().ok());
         found.unwrap_or_else(|| panic!("no {line} in\n{metrics}"))
+    }
+
+    /// All of its metrics, in Prometheus' text format.
+    pub async fn metrics(&self) -> String {
+        let port = self.operations.rsplit(':').next().and_then(|port| port.parse().ok());
+        let answer = http::get(port.expect("a URL ends with a port"), "/metrics").await;
+        String::from_utf8(answer.expect("it answers").body).expect("text")
     }
 
     /// What it has logged, since it was first started.

@@ -1,14 +1,11 @@
 //! What an operator sees at `/metrics`: the same series from the first moment on, whatever clients send,
 //! and a latency that is that of deliveries.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use tidewire_client::{EventData, NewEvent, Topic};
 use tidewire_testbed::Process;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 use super::{
     hub::{Hub, tidewire},
