@@ -13,7 +13,9 @@ mod invalid;
 pub mod limits;
 mod relay;
 mod resume_point;
+mod seldom;
 mod topic;
+mod trace_parent;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -29,4 +31,6 @@ pub use interest::Interest;
 pub use invalid::Invalid;
 pub use relay::{EdgeNumber, Relay, RelayError, WordStream};
 pub use resume_point::ResumePoint;
+pub use seldom::Seldom;
 pub use topic::Topic;
+pub use trace_parent::TraceParent;

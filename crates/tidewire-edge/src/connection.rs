@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::{
     Config, Tls,
@@ -40,6 +40,7 @@ use crate::{
     event_stream::Carrier,
     metrics,
     plain::{self, Held, Opening, Sweepers, open},
+    refused::refused,
     stream,
     stream::Streams,
 };
@@ -293,13 +294,15 @@ async fn nothing_asked(asked: &AtomicBool, first_request_by: Instant) {
 }
 
 fn nothing_came() {
-    metrics::count_refused("no_request");
-    debug!("a connection was closed: its client asked for nothing in time");
+    if let Some(count) = refused("no_request") {
+        info!(count, "connections are closed: their clients asked for nothing in time");
+    }
 }
 
 fn not_encrypted(reason: &str) {
-    metrics::count_refused("handshake");
-    debug!(reason, "a TLS handshake failed");
+    if let Some(count) = refused("handshake") {
+        info!(count, last = reason, "TLS handshakes fail");
+    }
 }
 
 fn http1(config: &Config) -> http1::Builder {

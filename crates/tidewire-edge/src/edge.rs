@@ -23,6 +23,7 @@ use crate::{
     returns::Returns,
     server,
     subscription::{Audience, Shared},
+    traces::Traces,
 };
 
 /// A running edge. It holds nothing that its clients' cursors cannot rebuild.
@@ -41,10 +42,12 @@ impl Edge {
     pub fn start(config: Config, backbone: Arc<dyn Backbone>, ending: CancellationToken) -> Self {
         let fanout = Arc::new(Fanout::new(&config));
         let health = Arc::new(TailHealth::new());
+        let traces = Traces::new(config.traces);
         let follower = tokio::spawn(follow(
             Arc::clone(&backbone),
             Arc::clone(&fanout),
             Arc::clone(&health),
+            traces.clone(),
             config.window_events_max,
             ending.clone(),
         ));
@@ -62,6 +65,7 @@ impl Edge {
             admission,
             drain,
             returns,
+            traces,
             acknowledgements: Arc::new(Acknowledgements::new()),
             answers: Arc::new(Semaphore::new(poll::HELD_BYTES_MAX)),
         });

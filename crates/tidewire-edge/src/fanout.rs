@@ -10,6 +10,7 @@ use crate::{
     Config,
     feed::{Batch, Behind, Feed, FeedKey, Position},
     metrics,
+    traces::{Processing, Traces},
     window::{Entry, RECENT_MAX, Recent, Window},
 };
 
@@ -84,9 +85,10 @@ impl Fanout {
     }
 
     /// Hands the next events of the log to whoever wants them.
-    pub(crate) fn dispatch(&self, events: Vec<Event>) {
+    pub(crate) fn dispatch(&self, events: Vec<Event>, traces: &Traces) {
         let mut events = events.into_iter().peekable();
         let mut found = Vec::new();
+        let mut processing = traces.processing();
         while events.peek().is_some() {
             let mut touched = Vec::new();
             let feeds: Vec<_> = {
@@ -94,7 +96,7 @@ impl Fanout {
                 let mut bytes = 0;
                 for event in events.by_ref().take(DISPATCHED_AT_ONCE_MAX) {
                     bytes += event.event.data.as_bytes().len();
-                    state.take(event, &mut found, &mut touched);
+                    state.take(event, &mut found, &mut touched, &mut processing);
                     if bytes >= DISPATCHED_BYTES_AT_ONCE_MAX {
                         break;
                     }
@@ -105,6 +107,7 @@ impl Fanout {
             for feed in feeds {
                 feed.announce();
             }
+            processing.end();
         }
     }
 
@@ -185,11 +188,18 @@ impl State {
         Ok(slot)
     }
 
-    fn take(&mut self, event: Event, found: &mut Vec<usize>, touched: &mut Vec<usize>) {
+    fn take(
+        &mut self,
+        event: Event,
+        found: &mut Vec<usize>,
+        touched: &mut Vec<usize>,
+        processing: &mut Processing<'_>,
+    ) {
         let Some(window) = &mut self.window else { return };
+        let traced = processing.begin(&event);
         let entry = Arc::new(Entry::new(event));
         self.index.find(entry.topic(), found);
-        for slot in found {
+        for slot in &*found {
             let subscribed = &mut self.feeds[*slot];
             let FeedKey { envelope, coding, .. } = subscribed.feed.key;
             subscribed.feed.push(entry.frame(envelope, coding));
@@ -197,6 +207,9 @@ impl State {
                 subscribed.is_touched = true;
                 touched.push(*slot);
             }
+        }
+        if let Some(traced) = traced {
+            processing.handed(traced, found.iter().map(|slot| self.feeds[*slot].subscribers));
         }
         self.evicted_since_sweep += window.push(entry);
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tracing::warn;
+use tracing::debug;
 
 use crate::{
     Acknowledged, Coding, Config, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
@@ -26,6 +26,7 @@ use crate::{
     refusal::Refusal,
     start::Start,
     subscription::{Audience, Shared},
+    traces::ConnectSpan,
 };
 
 const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from");
@@ -68,7 +69,11 @@ async fn subscribe(
     carrier: Option<Extension<Carrier>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    begin(&shared, query.as_deref().unwrap_or_default(), peer, carrier, &headers).await
+    let mut connect = shared.traces.connect("GET", "/v1/events", &headers);
+    let query = query.as_deref().unwrap_or_default();
+    let answer = begin(&shared, query, peer, carrier, &headers, &mut connect).await;
+    connect.answered(status_of(&answer));
+    answer
 }
 
 async fn subscribe_posted(
@@ -78,8 +83,15 @@ async fn subscribe_posted(
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
+    let mut connect = shared.traces.connect("POST", "/v1/events:subscribe", &headers);
     let query = posted::query(request, shared.config.header_timeout).await?;
-    begin(&shared, &query, peer, carrier, &headers).await
+    let answer = begin(&shared, &query, peer, carrier, &headers, &mut connect).await;
+    connect.answered(status_of(&answer));
+    answer
+}
+
+fn status_of(answer: &Result<Response, Problem>) -> StatusCode {
+    answer.as_ref().map_or_else(Problem::status, Response::status)
 }
 
 /// Begins the subscription that a query asks for, wherever that stood.
@@ -89,6 +101,7 @@ async fn begin(
     peer: Option<Extension<Peer>>,
     carrier: Option<Extension<Carrier>>,
     headers: &HeaderMap,
+    connect: &mut ConnectSpan,
 ) -> Result<Response, Problem> {
     let form = Form::parse(query, headers)?;
     let mut request = SubscribeRequest::parse(query, headers)?;
@@ -102,7 +115,8 @@ async fn begin(
         Err(refusal) => return Ok(refusal.answer(shared, form, point, carrier)),
     };
     match Subscription::begin(shared.clone(), request, Audience::Stream).await {
-        Ok((subscription, start)) => {
+        Ok((mut subscription, start)) => {
+            subscription.connected_by(connect.begun(start.as_str()));
             let frames = Frames::Of(Box::new(subscription), place);
             let stream = EventStream { frames, end: form.end };
             let mut response = begun(stream.into_response(carrier), &start);
@@ -110,7 +124,7 @@ async fn begin(
             Ok(response)
         }
         Err(error) => {
-            warn!(%error, "a subscription could not begin");
+            debug!(%error, "a subscription could not begin");
             Ok(Refusal::UNAVAILABLE.answer(shared, form, point, carrier))
         }
     }
@@ -128,7 +142,7 @@ async fn answer_poll(
             Ok((answer, share)) => return Ok(poll_response(answer.to_json(), (share, place))),
             Err(PollError::Stopping) => Refusal::DRAINING,
             Err(PollError::Unavailable(error)) => {
-                warn!(%error, "a poll could not be answered");
+                debug!(%error, "a poll could not be answered");
                 Refusal::UNAVAILABLE
             }
         },

@@ -38,6 +38,7 @@ mod probe;
 mod problem;
 mod reading;
 mod refusal;
+mod refused;
 mod replays;
 mod request;
 mod resting;
@@ -47,6 +48,7 @@ mod start;
 mod stream;
 mod subscription;
 mod tls;
+mod traces;
 mod window;
 
 pub use acknowledging::Acknowledged;

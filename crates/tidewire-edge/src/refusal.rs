@@ -9,6 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidewire_core::ResumePoint;
+use tracing::warn;
 
 use crate::{
     SubscribeRequest,
@@ -17,8 +18,8 @@ use crate::{
     form::{Form, Overload},
     frame,
     http::cors,
-    metrics,
     problem::Problem,
+    refused::refused,
     returns::{sometime, soon},
     subscription::Shared,
 };
@@ -70,12 +71,15 @@ impl Refusal {
         point: Option<ResumePoint>,
         carrier: Option<Carrier>,
     ) -> Response {
-        self.count();
+        if let Some(count) = refused(self.reason) {
+            warn!(reason = self.reason, count, "clients are sent away: {}", self.detail);
+        }
         self.answer_uncounted(shared, form, point, carrier)
     }
 
-    pub(crate) fn count(self) {
-        metrics::count_refused(self.reason);
+    /// Counts one, and says how many there were where that is worth a line of the log.
+    pub(crate) fn count(self) -> Option<u64> {
+        refused(self.reason)
     }
 
     fn answer_uncounted(

@@ -14,7 +14,7 @@ use crate::{
     Config,
     accept_rate::AcceptRate,
     client_address::Peer,
-    complaints::Complaints,
+    complaints,
     connection::Connections,
     overload::Overload,
     plain::{Held, SweeperThreads},
@@ -69,7 +69,6 @@ async fn accept(
     let (config, ending) = (&shared.config, shared.drain.ending());
     let served = TaskTracker::new();
     let mut rate = AcceptRate::new(config.accept_rate_max);
-    let mut complaints = Complaints::default();
     let mut next = async || {
         rate.next().await;
         let (socket, peer) = listener.accept().await?;
@@ -85,12 +84,12 @@ async fn accept(
                     tokio::spawn(connections.serve(socket, Peer(peer.ip()), Some(held)));
                 }
                 Err(full) => {
-                    complaints.refused(full, config);
+                    complaints::no_room(full, config);
                     overload.answer(socket, Peer(peer.ip()), full);
                 }
             },
             Err(error) => {
-                complaints.not_accepted(&error);
+                complaints::not_accepted(&error);
                 sleep(ACCEPT_AGAIN_DELAY).await;
             }
         }

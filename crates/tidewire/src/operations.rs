@@ -1,10 +1,11 @@
-//! The operations port: whether the process lives, whether it is ready, and what it has counted.
+//! The operations port: whether the process lives, whether it is ready, what it has counted, and what
+//! it logs.
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
@@ -12,25 +13,34 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{readiness::Readiness, telemetry::Metrics};
+use crate::{log_filter::LogFilter, readiness::Readiness, telemetry::Metrics};
+
+/// Bytes of a log filter.
+const LOG_FILTER_BYTES_MAX: usize = 4 * 1024;
 
 /// Serves the port until it is told to stop.
 pub(crate) async fn serve(
     listener: TcpListener,
     readiness: Arc<Readiness>,
     metrics: Metrics,
+    log_filter: LogFilter,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(readiness, metrics).into_make_service())
+    axum::serve(listener, router(readiness, metrics, log_filter).into_make_service())
         .with_graceful_shutdown(stop.cancelled_owned())
         .await
 }
 
-fn router(readiness: Arc<Readiness>, metrics: Metrics) -> Router {
+fn router(readiness: Arc<Readiness>, metrics: Metrics, log_filter: LogFilter) -> Router {
+    let log_filter = get(shown_log_filter)
+        .put(change_log_filter)
+        .layer(DefaultBodyLimit::max(LOG_FILTER_BYTES_MAX))
+        .with_state(log_filter);
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(readiness))
         .route("/metrics", get(scrape).with_state(metrics))
+        .route("/log-filter", log_filter)
 }
 
 async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
@@ -39,6 +49,20 @@ async fn readyz(State(readiness): State<Arc<Readiness>>) -> impl IntoResponse {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n")
+    }
+}
+
+async fn shown_log_filter(State(filter): State<LogFilter>) -> String {
+    filter.shown() + "\n"
+}
+
+async fn change_log_filter(
+    State(filter): State<LogFilter>,
+    text: String,
+) -> Result<String, (StatusCode, String)> {
+    match filter.change(text.trim()) {
+        Ok(()) => Ok(filter.shown() + "\n"),
+        Err(fault) => Err((StatusCode::BAD_REQUEST, fault + "\n")),
     }
 }
 

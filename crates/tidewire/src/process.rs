@@ -15,6 +15,7 @@ use crate::{
     backbone::OpenBackbone,
     leaving::{self, Leaving},
     listeners::{Addresses, Listeners, Urls},
+    log_filter::LogFilter,
     open_files, operations, output,
     readiness::Readiness,
     ready_file::ReadyFile,
@@ -24,6 +25,7 @@ use crate::{
     shutdown::Shutdown,
     signals::Signals,
     telemetry::Metrics,
+    traces::Traces,
     waiting::Waiting,
 };
 
@@ -34,6 +36,9 @@ const READY_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a process does: where it listens, on which log it stands, what it serves, what it says.
 pub(crate) trait Role {
+    /// What it is called, in a word.
+    fn name(&self) -> &'static str;
+
     /// The settings that belong to the process.
     fn process(&self) -> &ProcessArgs;
 
@@ -69,10 +74,10 @@ pub(crate) fn instance() -> String {
 }
 
 /// Plays a role until a signal ends it.
-pub(crate) async fn run(role: impl Role) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(role: impl Role, log_filter: LogFilter) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch().context("signals")?;
     let shutdown = Shutdown::new();
-    let lived = live(&role, shutdown.clone());
+    let lived = live(&role, shutdown.clone(), log_filter);
     match shutdown.while_living(signals, Box::pin(lived)).await {
         Ok(ended) => ended.map(|()| ExitCode::SUCCESS),
         Err(code) => Ok(code),
@@ -80,7 +85,8 @@ pub(crate) async fn run(role: impl Role) -> anyhow::Result<ExitCode> {
 }
 
 /// The whole life of the process. The operations port is there first and goes last.
-async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn live(role: &impl Role, shutdown: Shutdown, log_filter: LogFilter) -> anyhow::Result<()> {
+    info!(role = role.name(), version = env!("CARGO_PKG_VERSION"), "starting");
     let listeners = Listeners::bind(role.addresses()).await?;
     let urls = listeners.urls()?;
     let Listeners { http, grpc, operations, .. } = listeners;
@@ -91,16 +97,19 @@ async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
     let metrics = Metrics::install()?;
     role.describe_metrics();
     leaving::describe_metrics();
+    let traces = Traces::begin(&role.process().traces, role.name())?;
 
     let readiness = Arc::new(Readiness::new(shutdown.asked().clone()));
     let last = CancellationToken::new();
     let mut around = Services::default();
     around.start("the metrics' upkeep", metrics.clone().keep_up(last.clone()));
     around.start("the operations port", {
-        operations::serve(operations, Arc::clone(&readiness), metrics, last.clone())
+        operations::serve(operations, Arc::clone(&readiness), metrics, log_filter, last.clone())
     });
-    let life = Life { role, urls, open_files_max, readiness, shutdown };
+    let life = Life { role, urls, open_files_max, readiness, shutdown, traces: &traces };
     let outcome = life.on_a_backbone(http, grpc).await;
+    traces.flush().await;
+    info!("stopped");
     last.cancel();
     outcome.and(around.all_ended(sleep(OPERATIONS_END_MAX)).await)
 }
@@ -111,6 +120,7 @@ struct Life<'a, R> {
     open_files_max: u64,
     readiness: Arc<Readiness>,
     shutdown: Shutdown,
+    traces: &'a Traces,
 }
 
 impl<R: Role> Life<'_, R> {
@@ -123,7 +133,6 @@ impl<R: Role> Life<'_, R> {
         let open = self.role.open().await?;
         let outcome = self.serve_on(&open, http, grpc).await;
         let closed = open.close().await;
-        info!("stopped");
         outcome.and(closed)
     }
 
@@ -142,6 +151,7 @@ impl<R: Role> Life<'_, R> {
             publishing_ends: publishing_ends.clone(),
             all_ends: all_ends.clone(),
             open_files_max: self.open_files_max,
+            traces: self.traces.are_on(),
         })?;
         let backbone = open.clone();
         checks.insert(0, Box::new(move || backbone.trouble()));
@@ -160,6 +170,7 @@ impl<R: Role> Life<'_, R> {
         let leaving = Leaving {
             delay: self.role.process().drain_delay,
             publish_timeout: self.role.publish_timeout(),
+            flush_max: self.traces.flush_max(),
             edge: edge.as_deref(),
             shutdown: &self.shutdown,
             publishing_ends,

@@ -7,9 +7,12 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::settings::TelemetryArgs;
+use crate::{
+    log_filter::LogFilter,
+    settings::{LogFormat, TelemetryArgs},
+};
 
 /// How often what histograms have gathered is put in order; between two scrapes they only grow.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -20,14 +23,24 @@ const SECONDS_BUCKETS: [f64; 16] = [
     5.0, 10.0,
 ];
 
-/// Sends logs to standard error, in colour where somebody looks.
-pub(crate) fn log(args: &TelemetryArgs) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::builder().parse(&args.log_filter).context("the log filter")?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+/// Sends logs to standard error: in colour where somebody looks, as JSON where a program reads them.
+/// What is returned changes which.
+pub(crate) fn log(args: &TelemetryArgs) -> anyhow::Result<LogFilter> {
+    let is_terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Auto if !is_terminal => lines.json().flatten_event(true).boxed(),
+        LogFormat::Auto | LogFormat::Text => lines.with_ansi(is_terminal).boxed(),
+    };
+    let (layer, filter) = LogFilter::new(&args.log_filter)
+        .map_err(|error| anyhow::anyhow!("the log filter: {error}"))?;
+    tracing_subscriber::registry()
+        .with(layer)
+        .with(lines)
         .try_init()
-        .map_err(|error| anyhow::anyhow!("logging: {error}"))
+        .map_err(|error| anyhow::anyhow!("logging: {error}"))?;
+    Ok(filter)
 }
 
 /// What has been counted, for whoever scrapes it. Cheap to clone.
