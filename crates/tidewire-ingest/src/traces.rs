@@ -92,10 +92,10 @@ impl Call {
     /// Several events are stored, or refused.
     pub(crate) fn sent_all(&mut self, outcomes: &[Result<Receipt, Refusal>]) {
         let Some(Spans { send, .. }) = self.spans.as_deref_mut() else { return };
-        let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+        let mut refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         send.set_attribute(KeyValue::new("messaging.batch.message_count", count(outcomes.len())));
         send.set_attribute(KeyValue::new("tidewire.refused", count(refused.clone().count())));
-        if let Some(refusal) = refused.last() {
+        if let Some(refusal) = refused.next() {
             fail(send, refusal.class());
         }
         send.end();
