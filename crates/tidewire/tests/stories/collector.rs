@@ -79,7 +79,7 @@ impl TraceService for Collector {
             let sent = spans.map(|span| Sent { span, resource: resource.clone() });
             self.spans.lock().extend(sent);
         }
-        Ok(Response::default())
+        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
