@@ -48,5 +48,5 @@ pub use publisher::Publisher;
 pub use subscriber::Subscriber;
 pub use tidewire_core::{
     Attributes, Cursor, EventData, EventId, EventType, Invalid, NewEvent, Receipt, Topic,
-    TopicFilter, Ttl, limits,
+    TopicFilter, TraceParent, Ttl, limits,
 };

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use tidewire_core::{Invalid, NewEvent, Receipt, limits::BATCH_EVENTS_MAX};
+use tidewire_core::{Invalid, NewEvent, Receipt, TraceParent, limits::BATCH_EVENTS_MAX};
 use tidewire_proto::v1::{PublishBatchRequest, PublishRequest, ingest_client::IngestClient};
 use tonic::{
     Request,
@@ -31,6 +31,7 @@ const WINDOW_BYTES: u32 = 1024 * 1024;
 #[derive(Clone)]
 pub struct Publisher {
     client: IngestClient<Channel>,
+    trace: Option<TraceParent>,
 }
 
 impl Publisher {
@@ -54,7 +55,15 @@ impl Publisher {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .connect_lazy();
-        Ok(Self { client: IngestClient::new(connection) })
+        Ok(Self { client: IngestClient::new(connection), trace: None })
+    }
+
+    /// The same publisher, on the same connection, for calls that this span of the caller's makes: the
+    /// hub goes on with its trace, and stores it with their events. Those of a
+    /// [stream](Self::stream) say it themselves, as an attribute called `traceparent`.
+    #[must_use]
+    pub fn with_trace(&self, trace: TraceParent) -> Self {
+        Self { trace: Some(trace), ..self.clone() }
     }
 
     /// Publishes one event: one attempt. A receipt means that it is stored.
@@ -63,7 +72,7 @@ impl Publisher {
     /// [`PublishError`]. Where it [may pass](PublishError::may_pass), the event may have been
     /// stored: sent again under the same id, it is stored once.
     pub async fn publish(&self, event: NewEvent) -> Result<Receipt, PublishError> {
-        let request = with_deadline(PublishRequest { event: Some(wire::event(&event)) });
+        let request = self.request(PublishRequest { event: Some(wire::event(&event)) });
         let answer = self.client.clone().publish(request).await?;
         wire::receipt(answer.into_inner().receipt)
     }
@@ -83,7 +92,7 @@ impl Publisher {
             return Err(Invalid::new("events", reason).into());
         }
         let request =
-            with_deadline(PublishBatchRequest { events: events.iter().map(wire::event).collect() });
+            self.request(PublishBatchRequest { events: events.iter().map(wire::event).collect() });
         let results = self.client.clone().publish_batch(request).await?.into_inner().results;
         if results.len() != handed_in {
             return Err(PublishError::refused("the hub did not answer for every event"));
@@ -95,16 +104,21 @@ impl Publisher {
     pub fn stream(&self, options: StreamOptions) -> PublishStream {
         PublishStream::open(self.client.clone(), options)
     }
+
+    fn request<T>(&self, call: T) -> Request<T> {
+        let mut request = Request::new(call);
+        request.set_timeout(ANSWER_WAIT_MAX);
+        // Hex digits and hyphens are a header's value.
+        let trace = self.trace.as_ref().and_then(|trace| trace.as_str().parse().ok());
+        if let Some(trace) = trace {
+            request.metadata_mut().insert(TraceParent::NAME, trace);
+        }
+        request
+    }
 }
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").finish_non_exhaustive()
     }
-}
-
-fn with_deadline<T>(call: T) -> Request<T> {
-    let mut request = Request::new(call);
-    request.set_timeout(ANSWER_WAIT_MAX);
-    request
 }

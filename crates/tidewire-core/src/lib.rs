@@ -14,7 +14,9 @@ pub mod limits;
 pub mod metric;
 mod relay;
 mod resume_point;
+mod seldom;
 mod topic;
+mod trace_parent;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -31,4 +33,6 @@ pub use invalid::Invalid;
 pub use metric::Metric;
 pub use relay::{EdgeNumber, Relay, RelayError, WordStream};
 pub use resume_point::ResumePoint;
+pub use seldom::Seldom;
 pub use topic::Topic;
+pub use trace_parent::TraceParent;

@@ -1,51 +1,33 @@
 //! What is logged of connections that are not served.
 
-use std::{io, time::Duration};
+use std::{io, net::IpAddr};
 
-use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{Config, admission::Full, metrics, refusal::Refusal};
+use crate::{
+    Config, admission::Full, client_address::ClientAddress, notes::Notes, refusal::Refusal,
+    subscription::Shared,
+};
 
-/// Logged complaints about connections come at most this often.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Connections that are not served: each is counted, and now and then one is logged.
-#[derive(Default)]
-pub(crate) struct Complaints {
-    last: Option<Instant>,
+/// There is no room for a connection from here: it is counted, and now and then one is logged.
+pub(crate) fn no_room(full: Full, peer: IpAddr, shared: &Shared) {
+    let client = Some(ClientAddress::of(peer));
+    let Some(count) = shared.notes.refused(Refusal::of(full).reason(), client) else { return };
+    let Config { connections_max, connections_address_max, .. } = shared.config;
+    match full {
+        Full::Edge => {
+            warn!(connections_max, count, "connections are refused: raise the limit, or add hubs");
+        }
+        Full::Address => warn!(
+            connections_address_max,
+            count, "connections of one address are refused: if that is a proxy, name it as trusted"
+        ),
+    }
 }
 
-impl Complaints {
-    pub(crate) fn refused(&mut self, full: Full, config: &Config) {
-        Refusal::of(full).count();
-        if !self.is_due() {
-            return;
-        }
-        let Config { connections_max, connections_address_max, .. } = config;
-        match full {
-            Full::Edge => {
-                warn!(connections_max, "connections are refused: raise the limit, or add hubs");
-            }
-            Full::Address => warn!(
-                connections_address_max,
-                "connections of one address are refused: if that is a proxy, name it as trusted"
-            ),
-        }
-    }
-
-    pub(crate) fn not_accepted(&mut self, error: &io::Error) {
-        metrics::count_refused("not_accepted");
-        if self.is_due() {
-            warn!(%error, "connections cannot be accepted: is the limit of open files too low?");
-        }
-    }
-
-    fn is_due(&mut self) -> bool {
-        let due = self.last.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL);
-        if due {
-            self.last = Some(Instant::now());
-        }
-        due
+/// A connection could not be accepted.
+pub(crate) fn not_accepted(error: &io::Error, notes: &Notes) {
+    if let Some(count) = notes.refused("not_accepted", None) {
+        warn!(%error, count, "connections cannot be accepted: is the limit of open files too low?");
     }
 }

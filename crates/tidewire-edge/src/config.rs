@@ -73,6 +73,8 @@ pub struct Config {
     pub compression: Coding,
     /// Origins whose pages may read streams; none by default.
     pub cors_origins: Vec<HeaderValue>,
+    /// Whether connects and events are traced, with the global tracer.
+    pub traces: bool,
     /// Whether the demonstration page is served at `/`.
     pub page: bool,
 }
@@ -104,6 +106,7 @@ impl Default for Config {
             http2_ping_timeout: Duration::from_secs(5),
             compression: Coding::Identity,
             cors_origins: Vec::new(),
+            traces: false,
             page: false,
         }
     }

@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::{
     Config, Tls,
@@ -225,7 +225,7 @@ impl Connections {
                 self.answer(said, socket, Version::Http2, came, first_request_by).await;
             }
             (Opening::TooLarge, _) => {
-                self.note_refused("head_too_large", came.peer);
+                self.notes.note("head_too_large", Some(ClientAddress::of(came.peer.0)));
                 plain::refuse(socket).await;
             }
             // It is not looked for.
@@ -356,19 +356,19 @@ impl Connections {
 /// What is refused before it is a request.
 impl Connections {
     pub(crate) fn nothing_came(&self, peer: Peer) {
-        metrics::count_refused("no_request");
-        self.note_refused("no_request", peer);
-        debug!("a connection was closed: its client asked for nothing in time");
+        if let Some(count) = self.refused("no_request", peer) {
+            info!(count, "connections are closed: their clients asked for nothing in time");
+        }
     }
 
     fn not_encrypted(&self, peer: Peer, reason: &str) {
-        metrics::count_refused("handshake");
-        self.note_refused("handshake", peer);
-        debug!(reason, "a TLS handshake failed");
+        if let Some(count) = self.refused("handshake", peer) {
+            info!(count, last = reason, "TLS handshakes fail");
+        }
     }
 
-    fn note_refused(&self, reason: &'static str, Peer(address): Peer) {
-        self.notes.refused(reason, Some(ClientAddress::of(address)));
+    fn refused(&self, reason: &'static str, Peer(address): Peer) -> Option<u64> {
+        self.notes.refused(reason, Some(ClientAddress::of(address)))
     }
 }
 

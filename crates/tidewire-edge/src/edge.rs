@@ -28,6 +28,7 @@ use crate::{
     returns::Returns,
     server, status,
     subscription::{Audience, Shared},
+    traces::Traces,
 };
 
 /// A running edge. It holds nothing that its clients' cursors cannot rebuild.
@@ -47,10 +48,12 @@ impl Edge {
         metrics::set_connections_max(config.connections_max);
         let fanout = Arc::new(Fanout::new(&config));
         let health = Arc::new(TailHealth::new());
+        let traces = Traces::new(config.traces);
         let follower = tokio::spawn(follow(
             Arc::clone(&backbone),
             Arc::clone(&fanout),
             Arc::clone(&health),
+            traces.clone(),
             config.window_events_max,
             ending.clone(),
         ));
@@ -68,6 +71,7 @@ impl Edge {
             admission,
             drain,
             returns,
+            traces,
             acknowledgements: Arc::new(Acknowledgements::new()),
             answers: Arc::new(Semaphore::new(poll::HELD_BYTES_MAX)),
             notes: Arc::default(),

@@ -11,6 +11,7 @@ use crate::{
     Config,
     feed::{Batch, Behind, Feed, FeedKey, Position},
     metrics::{self, Dispatched},
+    traces::{Processing, Traces},
     window::{Entry, RECENT_MAX, Recent, Window},
 };
 
@@ -99,10 +100,11 @@ impl Fanout {
     }
 
     /// Hands the next events of the log to whoever wants them.
-    pub(crate) fn dispatch(&self, events: Vec<Event>) {
+    pub(crate) fn dispatch(&self, events: Vec<Event>, traces: &Traces) {
         let began = Instant::now();
         let mut events = events.into_iter().peekable();
         let mut found = Vec::new();
+        let mut processing = traces.processing();
         while events.peek().is_some() {
             let mut touched = Vec::new();
             let feeds: Vec<_> = {
@@ -110,7 +112,7 @@ impl Fanout {
                 let mut bytes = 0;
                 for event in events.by_ref().take(DISPATCHED_AT_ONCE_MAX) {
                     bytes += event.event.data.as_bytes().len();
-                    let recipients = state.take(event, &mut found, &mut touched);
+                    let recipients = state.take(event, &mut found, &mut touched, &mut processing);
                     self.dispatched.observe_recipients(recipients);
                     if bytes >= DISPATCHED_BYTES_AT_ONCE_MAX {
                         break;
@@ -122,6 +124,7 @@ impl Fanout {
             for feed in feeds {
                 feed.announce();
             }
+            processing.end();
         }
         self.dispatched.observe_seconds(began.elapsed());
     }
@@ -233,12 +236,19 @@ impl State {
     }
 
     /// Hands an event to the feeds that want it. Says how many subscribers that are.
-    fn take(&mut self, event: Event, found: &mut Vec<usize>, touched: &mut Vec<usize>) -> usize {
+    fn take(
+        &mut self,
+        event: Event,
+        found: &mut Vec<usize>,
+        touched: &mut Vec<usize>,
+        processing: &mut Processing<'_>,
+    ) -> usize {
         let Some(window) = &mut self.window else { return 0 };
+        let traced = processing.begin(&event);
         let mut recipients = 0;
         let entry = Arc::new(Entry::new(event));
         self.index.find(entry.topic(), found);
-        for slot in found {
+        for slot in &*found {
             let subscribed = &mut self.feeds[*slot];
             recipients += subscribed.subscribers;
             let FeedKey { envelope, coding, .. } = subscribed.feed.key;
@@ -247,6 +257,9 @@ impl State {
                 subscribed.is_touched = true;
                 touched.push(*slot);
             }
+        }
+        if let Some(traced) = traced {
+            processing.handed(traced, found.iter().map(|slot| self.feeds[*slot].subscribers));
         }
         self.evicted_since_sweep += window.push(entry);
         recipients

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{fanout::Fanout, metrics};
+use crate::{fanout::Fanout, metrics, traces::Traces};
 
 /// Events that are dispatched together where they wait together.
 const DISPATCHED_TOGETHER_MAX: usize = 256;
@@ -52,6 +52,11 @@ impl TailHealth {
         }
     }
 
+    /// Whether the window has been filled once, so that what comes is not of the past.
+    fn has_been_following(&self) -> bool {
+        !matches!(*self.0.lock(), State::Behind { since: None, .. })
+    }
+
     /// Whether what is dispatched is what the log holds, but for a moment's delay.
     pub(crate) fn is_following(&self) -> bool {
         matches!(*self.0.lock(), State::Following)
@@ -89,10 +94,11 @@ pub(crate) async fn follow(
     backbone: Arc<dyn Backbone>,
     fanout: Arc<Fanout>,
     health: Arc<TailHealth>,
+    traces: Traces,
     window_events_max: usize,
     ending: CancellationToken,
 ) {
-    let tail = Tail { backbone, fanout, health, window_events_max };
+    let tail = Tail { backbone, fanout, health, traces, window_events_max };
     let mut delay = RETRY_DELAY_MIN;
     let mut told = String::new();
     while let Some((error, progressed)) = ending.run_until_cancelled(tail.follow_once()).await {
@@ -116,6 +122,7 @@ struct Tail {
     backbone: Arc<dyn Backbone>,
     fanout: Arc<Fanout>,
     health: Arc<TailHealth>,
+    traces: Traces,
     window_events_max: usize,
 }
 
@@ -136,6 +143,7 @@ impl Tail {
             Ok(tail) => tail,
             Err(error) => return error,
         };
+        info!(%after, %head, "the edge follows the log");
         self.health.opened(after, head);
         let mut chunks = tail.ready_chunks(DISPATCHED_TOGETHER_MAX);
         while let Some(chunk) = chunks.next().await {
@@ -158,7 +166,6 @@ impl Tail {
         let reach = u64::try_from(self.window_events_max).unwrap_or(u64::MAX);
         let sequence = bounds.head.0.saturating_sub(reach).max(bounds.oldest.previous().0);
         let at = Cursor::new(bounds.epoch, Sequence(sequence));
-        info!(%at, head = %bounds.head, "the edge follows the log");
         self.fanout.place(at);
         at
     }
@@ -178,7 +185,9 @@ impl Tail {
         }
         if let Some(last) = events.last().map(|event| event.cursor) {
             *progressed = true;
-            self.fanout.dispatch(events);
+            // What fills the window at the start has been traced in its time.
+            let is_news = self.health.has_been_following();
+            self.fanout.dispatch(events, if is_news { &self.traces } else { &Traces::OFF });
             self.health.dispatched(last);
         }
         outcome

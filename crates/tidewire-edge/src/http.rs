@@ -14,7 +14,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tracing::warn;
+use tracing::debug;
 
 use crate::{
     Acknowledged, Coding, Config, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
@@ -28,6 +28,7 @@ use crate::{
     refusal::Refusal,
     start::Start,
     subscription::{Audience, Shared},
+    traces::ConnectSpan,
 };
 
 const RESUMED_FROM: HeaderName = HeaderName::from_static("tidewire-resumed-from");
@@ -73,10 +74,13 @@ async fn subscribe(
     let peer = address(request.extensions_mut().remove().map(Extension));
     let asked = request.extensions_mut().remove().map(Extension);
     let carrier = request.extensions_mut().remove().map(Extension);
-    let client = shared.client(peer, request.headers());
+    let headers = request.headers();
+    let client = shared.client(peer, headers);
+    let mut connect = shared.traces.connect("GET", "/v1/events", headers);
     let query = request.uri().query().unwrap_or_default();
-    let begun = begin(&shared, query, peer, asked, carrier, request.headers()).await;
-    begun.inspect_err(|_| shared.notes.refused(BAD_REQUEST, client))
+    let answer = begin(&shared, query, peer, asked, carrier, headers, &mut connect).await;
+    connect.answered(status_of(&answer));
+    answer.inspect_err(|_| shared.notes.note(BAD_REQUEST, client))
 }
 
 async fn subscribe_posted(
@@ -89,11 +93,18 @@ async fn subscribe_posted(
 ) -> Result<Response, Problem> {
     let peer = address(peer);
     let client = shared.client(peer, &headers);
+    let mut connect = shared.traces.connect("POST", "/v1/events:subscribe", &headers);
     let begun = async {
         let query = posted::query(request, shared.config.header_timeout).await?;
-        begin(&shared, &query, peer, asked, carrier, &headers).await
+        begin(&shared, &query, peer, asked, carrier, &headers, &mut connect).await
     };
-    begun.await.inspect_err(|_| shared.notes.refused(BAD_REQUEST, client))
+    let answer = begun.await;
+    connect.answered(status_of(&answer));
+    answer.inspect_err(|_| shared.notes.note(BAD_REQUEST, client))
+}
+
+fn status_of(answer: &Result<Response, Problem>) -> StatusCode {
+    answer.as_ref().map_or_else(Problem::status, Response::status)
 }
 
 /// Begins the subscription that a query asks for, wherever that stood.
@@ -104,6 +115,7 @@ async fn begin(
     asked: Option<Extension<Asked>>,
     carrier: Option<Extension<Carrier>>,
     headers: &HeaderMap,
+    connect: &mut ConnectSpan,
 ) -> Result<Response, Problem> {
     let form = Form::parse(query, headers)?;
     let mut request = SubscribeRequest::parse(query, headers)?;
@@ -119,10 +131,11 @@ async fn begin(
     };
     let since = asked.map_or_else(Instant::now, |Extension(Asked(at))| at);
     match Subscription::begin(shared.clone(), request, Audience::Stream, since).await {
-        Ok((subscription, start)) => {
+        Ok((mut subscription, start)) => {
             if let Start::Gap(gap) = &start {
                 shared.notes.gap(gap.reason, client);
             }
+            subscription.connected_by(connect.begun(start.as_str()));
             let frames = Frames::Of(Box::new(subscription), place);
             let stream = EventStream { frames, end: form.end };
             let mut response = begun(stream.into_response(carrier), &start);
@@ -130,7 +143,7 @@ async fn begin(
             Ok(response)
         }
         Err(error) => {
-            warn!(%error, "a subscription could not begin");
+            debug!(%error, "a subscription could not begin");
             Ok(Refusal::UNAVAILABLE.answer(shared, client, form, point, carrier))
         }
     }
@@ -145,13 +158,13 @@ async fn answer_poll(
     let (peer, query) = (address(peer), query.as_deref().unwrap_or_default());
     let client = shared.client(peer, &headers);
     let request = PollRequest::parse(query, &headers)
-        .inspect_err(|_| shared.notes.refused(BAD_REQUEST, client))?;
+        .inspect_err(|_| shared.notes.note(BAD_REQUEST, client))?;
     let refusal = match admit(&shared, peer, &headers) {
         Ok(place) => match poll::poll(shared.clone(), request).await {
             Ok((answer, share)) => return Ok(poll_response(answer.to_json(), (share, place))),
             Err(PollError::Stopping) => Refusal::DRAINING,
             Err(PollError::Unavailable(error)) => {
-                warn!(%error, "a poll could not be answered");
+                debug!(%error, "a poll could not be answered");
                 Refusal::UNAVAILABLE
             }
         },

@@ -54,6 +54,7 @@ mod status;
 mod stream;
 mod subscription;
 mod tls;
+mod traces;
 mod window;
 
 pub use acknowledging::Acknowledged;

@@ -1,13 +1,16 @@
-//! What happened last that an operator may ask about: a few refusals and gaps, each with its moment.
+//! What an operator is told of clients that are not served, and of gaps: the last few of each, with their
+//! moments, and for each reason a line of the log, seldom.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use tidewire_core::UnixMillis;
+use tidewire_core::{Seldom, UnixMillis};
+use tokio::time::Instant;
 
 use crate::{
     client_address::ClientAddress,
     gap::GapReason,
+    metrics,
     status::{RecentGap, RecentRefusal},
 };
 
@@ -17,15 +20,48 @@ const KEPT_MAX: usize = 20;
 /// The last refusals and the last gaps, newest last.
 ///
 /// A note is a reason that is one of ours and an address: nothing that a client says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Notes {
+    begun: Instant,
+    /// When a line was last logged about each reason. There are few, all of them ours.
+    told: Mutex<Vec<(&'static str, Seldom)>>,
     refusals: Kept<(&'static str, Option<ClientAddress>)>,
     gaps: Kept<(GapReason, Option<ClientAddress>)>,
 }
 
+impl Default for Notes {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            told: Mutex::default(),
+            refusals: Kept::default(),
+            gaps: Kept::default(),
+        }
+    }
+}
+
 impl Notes {
-    /// Notes that a client was not served. Nobody's address is known before its connection is.
-    pub(crate) fn refused(&self, reason: &'static str, client: Option<ClientAddress>) {
+    /// Notes and counts that a client was not served. Nobody's address is known before its connection
+    /// is. Where the last line about this reason is a minute old, the answer is how many there were
+    /// since, for the next.
+    pub(crate) fn refused(
+        &self,
+        reason: &'static str,
+        client: Option<ClientAddress>,
+    ) -> Option<u64> {
+        metrics::count_refused(reason);
+        self.note(reason, client);
+        let mut told = self.told.lock();
+        let at = told.iter().position(|(of, _)| *of == reason).unwrap_or_else(|| {
+            told.push((reason, Seldom::new()));
+            told.len() - 1
+        });
+        told[at].1.count(self.begun.elapsed())
+    }
+
+    /// Notes what was asked for wrongly, which is nobody's concern but the client's: it is not
+    /// counted among refusals.
+    pub(crate) fn note(&self, reason: &'static str, client: Option<ClientAddress>) {
         self.refusals.note((reason, client));
     }
 

@@ -28,6 +28,11 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method".into())
     }
 
+    /// What it is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or_default()
+    }
+
     /// A refusal that speaks of now only.
     pub(crate) fn for_now(status: StatusCode, detail: &str) -> Self {
         Self::new(status, detail.into())
@@ -57,7 +62,7 @@ impl From<Invalid> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or_default();
+        let status = self.status();
         // Strings and numbers always serialise.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let headers = [

@@ -9,6 +9,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidewire_core::ResumePoint;
+use tracing::warn;
 
 use crate::{
     SubscribeRequest,
@@ -18,7 +19,6 @@ use crate::{
     form::{Form, Overload},
     frame,
     http::cors,
-    metrics,
     problem::Problem,
     returns::{sometime, soon},
     subscription::Shared,
@@ -72,18 +72,15 @@ impl Refusal {
         point: Option<ResumePoint>,
         carrier: Option<Carrier>,
     ) -> Response {
-        self.count();
-        shared.notes.refused(self.reason, client);
+        if let Some(count) = shared.notes.refused(self.reason, client) {
+            warn!(reason = self.reason, count, "clients are sent away: {}", self.detail);
+        }
         self.answer_uncounted(shared, form, point, carrier)
     }
 
     /// As the protocol and the metrics spell it.
     pub(crate) fn reason(self) -> &'static str {
         self.reason
-    }
-
-    pub(crate) fn count(self) {
-        metrics::count_refused(self.reason);
     }
 
     fn answer_uncounted(

@@ -11,12 +11,10 @@ use crate::{
     Config,
     accept_rate::AcceptRate,
     acceptor::Acceptor,
-    client_address::ClientAddress,
-    complaints::Complaints,
+    complaints,
     connection::{Came, Connections},
     overload::Overload,
     plain::{Held, SweeperThreads},
-    refusal::Refusal,
     stream::Streams,
     subscription::Shared,
 };
@@ -74,7 +72,6 @@ async fn accept(
     let (config, ending) = (&shared.config, shared.drain.ending());
     let served = TaskTracker::new();
     let mut rate = AcceptRate::new(config.accept_rate_max);
-    let mut complaints = Complaints::default();
     let mut next = async || {
         rate.next().await;
         let (socket, peer) = acceptor.accept().await?;
@@ -90,15 +87,12 @@ async fn accept(
                     connections.welcome(socket, Came::from(peer), held);
                 }
                 Err(full) => {
-                    let client = Some(ClientAddress::of(peer));
-                    shared.notes.refused(Refusal::of(full).reason(), client);
-                    complaints.refused(full, config);
+                    complaints::no_room(full, peer, shared);
                     overload.answer(socket, Came::from(peer), full);
                 }
             },
             Err(error) => {
-                shared.notes.refused("not_accepted", None);
-                complaints.not_accepted(&error);
+                complaints::not_accepted(&error, &shared.notes);
                 sleep(ACCEPT_AGAIN_DELAY).await;
             }
         }

@@ -46,6 +46,7 @@ use crate::{
     returns::{Returns, milliseconds, sometime, soon},
     stamps::Stamps,
     start::{self, Place, Start},
+    traces::{ConnectSpan, Traces},
     window::Recent,
 };
 
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
     pub(crate) returns: Returns,
+    pub(crate) traces: Traces,
     pub(crate) acknowledgements: Arc<Acknowledgements>,
     /// Bytes that answers to polls may hold.
     pub(crate) answers: Arc<Semaphore>,
@@ -141,6 +143,8 @@ pub struct Subscription {
     pub(crate) told: (ResumePoint, Instant),
     pub(crate) stay: Stay,
     closed_because: ClosedBecause,
+    /// Until the first byte is handed out.
+    connect: ConnectSpan,
 }
 
 impl Subscription {
@@ -206,9 +210,15 @@ impl Subscription {
             told: (start.place().point(), now),
             stay,
             closed_because: ClosedBecause::Client,
+            connect: ConnectSpan::OFF,
         };
         subscription.opening = Some(subscription.open(start, age));
         subscription
+    }
+
+    /// Ends this span when the first byte is handed out.
+    pub(crate) fn connected_by(&mut self, connect: ConnectSpan) {
+        self.connect = connect;
     }
 
     /// Waits for the next bytes to send; `None` at the end. Each call's bytes are whole frames, in
@@ -245,6 +255,7 @@ impl Subscription {
         self.check = self.check.then(check);
         self.quiet_from(Instant::now());
         self.count_bytes(bytes.len());
+        self.connect.first_byte();
         Next::Bytes(bytes)
     }
 

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use tidewire_core::{
-    Attributes, EventData, EventId, EventType, Invalid, NewEvent, Topic, Ttl,
+    Attributes, EventData, EventId, EventType, Invalid, NewEvent, Topic, TraceParent, Ttl,
     limits::{ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX},
 };
 use tidewire_proto::v1;
 
-use crate::{refusal::Refusal, trace_parent::TraceParent};
+use crate::refusal::Refusal;
 
 /// Checks the events of one call.
 pub(crate) struct Border {
@@ -34,6 +34,11 @@ impl Border {
         // A well-formed header is a well-formed attribute.
         let attributes_default = Attributes::parse(entries).unwrap_or_default();
         Self { event_bytes_max: event_bytes_max.min(EVENT_BYTES_MAX), trace, attributes_default }
+    }
+
+    /// The same border with another trace, for one event of a call.
+    pub(crate) fn with_trace(&self, trace: TraceParent) -> Self {
+        Self::new(self.event_bytes_max, Some(trace))
     }
 
     /// Checks an event of a gRPC message.

@@ -20,6 +20,8 @@ pub struct Config {
     pub publish_timeout: Duration,
     /// Bytes of one gRPC message, a whole batch included, and of one HTTP body. 4 MiB by default.
     pub message_bytes_max: usize,
+    /// Whether calls are traced, with the global tracer. Off by default.
+    pub traces: bool,
 }
 
 impl Default for Config {
@@ -30,6 +32,7 @@ impl Default for Config {
             stream_in_flight_max: 4_096,
             publish_timeout: Duration::from_secs(10),
             message_bytes_max: 4 * 1024 * 1024,
+            traces: false,
         }
     }
 }

@@ -18,17 +18,17 @@ use http::{
     header::{CONTENT_TYPE, HOST, ORIGIN},
 };
 use serde::Serialize;
-use tidewire_core::{Invalid, Receipt};
+use tidewire_core::{Invalid, Receipt, TraceParent};
 use tokio::time::timeout;
 
 use crate::{
-    border::{Border, Handed},
+    border::Handed,
     ingest::Ingest,
     json::{Document, read_document, read_event},
     metrics::Transport::Http,
     problem::Problem,
     refusal::Refusal,
-    trace_parent::TraceParent,
+    traces::{Call, Method},
 };
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -75,20 +75,27 @@ async fn publish_events(
     check_origin(&headers)?;
     check_content_type(&headers)?;
     let body = read_body(&ingest, body).await?;
-    let border = border_of(&ingest, &headers);
+    let mut call = ingest.traces().call(Method::PostEvents, trace_of(&headers));
+    let border = ingest.border(call.trace());
     let checked = |json| border.check(read_event(json)?);
     match read_document(&body) {
         Ok(Document::One(json)) => {
-            let receipt = ingest.publish(checked(json), Http).await?;
-            Ok(Json(Written::from(receipt)).into_response())
+            let outcome = ingest.publish(checked(json), Http).await;
+            Ok(Json(written(call, outcome)?).into_response())
         }
         Ok(Document::Many(events)) => {
             let events = events.into_iter().map(checked).collect();
             let outcomes = ingest.publish_all(events, Http).await;
+            call.sent_all(&outcomes);
+            call.answered_http(StatusCode::OK);
             let answers: Vec<_> = outcomes.into_iter().map(Answer::from).collect();
             Ok(Json(answers).into_response())
         }
-        Err(invalid) => Err(ingest.refused(Http, invalid.into()).into()),
+        Err(invalid) => {
+            let problem = Problem::from(ingest.refused(Http, invalid.into()));
+            call.answered_http(problem.status());
+            Err(problem)
+        }
     }
 }
 
@@ -101,10 +108,12 @@ async fn publish_to_topic(
 ) -> Result<Json<Written>, Problem> {
     check_origin(&headers)?;
     let data = read_body(&ingest, body).await?;
-    let border = border_of(&ingest, &headers);
+    let call = ingest.traces().call(Method::PostTopic, trace_of(&headers));
+    let border = ingest.border(call.trace());
     let event = read_address(topic, query).map(|address| Handed { data, ..address });
     let event = event.map_err(Refusal::from).and_then(|event| border.check(event));
-    Ok(Json(ingest.publish(event, Http).await?.into()))
+    let outcome = ingest.publish(event, Http).await;
+    written(call, outcome).map(Json)
 }
 
 /// Reads what the URL says of an event.
@@ -125,9 +134,16 @@ fn read_address(
     Ok(event)
 }
 
-fn border_of(ingest: &Ingest, headers: &HeaderMap) -> Border {
-    let trace = headers.get(TraceParent::NAME);
-    ingest.border(trace.and_then(|trace| trace.to_str().ok()))
+fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(TraceParent::NAME)?.to_str().ok().and_then(TraceParent::parse)
+}
+
+/// Ends a call of one event with its answer.
+fn written(mut call: Call, outcome: Result<Receipt, Refusal>) -> Result<Written, Problem> {
+    call.sent(&outcome);
+    let answer = outcome.map(Written::from).map_err(Problem::from);
+    call.answered_http(answer.as_ref().map_or_else(Problem::status, |_| StatusCode::OK));
+    answer
 }
 
 /// Refuses pages of other origins. A browser lets any page post text to any address, this machine's

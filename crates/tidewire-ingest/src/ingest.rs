@@ -6,7 +6,7 @@ use futures_util::{
     future::{MaybeDone, join_all, maybe_done},
     poll,
 };
-use tidewire_core::{Backbone, NewEvent, Receipt};
+use tidewire_core::{Backbone, NewEvent, Receipt, TraceParent};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,8 @@ use crate::{
     metrics::{Metrics, Transport},
     publishing::Publishing,
     refusal::Refusal,
-    trace_parent::TraceParent,
+    refused::refused,
+    traces::Traces,
 };
 
 /// The publishing service: [`serve_grpc`](Ingest::serve_grpc) and
@@ -29,6 +30,7 @@ pub struct Ingest {
     budget: Budget,
     metrics: Arc<Metrics>,
     stopping: CancellationToken,
+    traces: Traces,
 }
 
 impl Ingest {
@@ -38,7 +40,8 @@ impl Ingest {
     pub fn new(config: Config, backbone: Arc<dyn Backbone>, stopping: CancellationToken) -> Self {
         let metrics = Arc::new(Metrics::new());
         let budget = Budget::new(config.in_flight_bytes_max, &metrics);
-        Self { config, backbone, budget, metrics, stopping }
+        let traces = Traces::new(config.traces);
+        Self { config, backbone, budget, metrics, stopping, traces }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -57,9 +60,13 @@ impl Ingest {
         &self.stopping
     }
 
-    /// The border for the events of one call, with the call's `traceparent` header.
-    pub(crate) fn border(&self, traceparent: Option<&str>) -> Border {
-        Border::new(self.config.event_bytes_max, traceparent.and_then(TraceParent::parse))
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
+    }
+
+    /// The border for the events of one call, with the trace that they are stored with.
+    pub(crate) fn border(&self, trace: Option<TraceParent>) -> Border {
+        Border::new(self.config.event_bytes_max, trace)
     }
 
     /// Publishes one event; refuses it at once where the budget is used up.
@@ -116,12 +123,16 @@ impl Ingest {
         outcome: Result<Receipt, Refusal>,
     ) -> Result<Receipt, Refusal> {
         self.metrics.count_answered(transport, outcome.as_ref());
+        if let Err(refusal) = &outcome {
+            refused(refusal);
+        }
         outcome
     }
 
     /// Counts a request that could not be read as events, and passes its refusal on.
     pub(crate) fn refused(&self, transport: Transport, refusal: Refusal) -> Refusal {
         self.metrics.count_answered(transport, Err(&refusal));
+        refused(&refusal);
         refusal
     }
 

@@ -18,9 +18,10 @@ mod problem;
 mod publish_stream;
 mod publishing;
 mod refusal;
+mod refused;
 mod serve;
 mod status;
-mod trace_parent;
+mod traces;
 
 pub use config::Config;
 pub use ingest::Ingest;

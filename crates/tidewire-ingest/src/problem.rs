@@ -44,6 +44,11 @@ impl Problem {
         }
     }
 
+    /// What it is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.code
+    }
+
     fn of_field(code: StatusCode, invalid: Invalid) -> Self {
         let detail = invalid.to_string();
         Self { field: Some(invalid.field), reason: Some(invalid.reason), ..Self::new(code, detail) }

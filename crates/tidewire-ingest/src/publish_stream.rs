@@ -24,8 +24,17 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    answer::result_of, border::Border, budget::Permit, calls::Method, ingest::Ingest,
-    metrics::Transport::Grpc, publishing::Publishing, refusal::Refusal, status,
+    answer::result_of,
+    border::Border,
+    budget::Permit,
+    calls::Method,
+    grpc::own_trace,
+    ingest::Ingest,
+    metrics::Transport::Grpc,
+    publishing::Publishing,
+    refusal::Refusal,
+    status,
+    traces::{EventSpan, StreamCall},
 };
 
 /// The answers of a stream, in the order in which they came. Dropping it ends the stream's task;
@@ -40,16 +49,19 @@ impl Answers {
     /// Starts publishing what a client sends.
     pub(crate) fn start(
         ingest: Ingest,
-        border: Border,
+        call: StreamCall,
         requests: Streaming<PublishStreamRequest>,
     ) -> Self {
         let (sender, answers) = mpsc::channel(ingest.config().stream_in_flight_max.max(1));
         let carrying = tokio::spawn(async move {
             let _open = ingest.metrics().stream_opened();
-            let call = ingest.metrics().call(Method::PublishStream);
-            let ended = Carrier::new(&ingest, &border, sender).carry(requests).await;
-            call.ended(ended.as_ref().map_or_else(Status::code, |()| Code::Ok));
-            ended
+            let counted = ingest.metrics().call(Method::PublishStream);
+            let border = ingest.border(call.trace());
+            let carried = Carrier::new(&ingest, &border, &call, sender).carry(requests).await;
+            let code = carried.as_ref().map_or_else(Status::code, |()| Code::Ok);
+            counted.ended(code);
+            call.answered(code);
+            carried
         });
         Self { answers, ending: Some(AbortOnDropHandle::new(carrying)) }
     }
@@ -80,6 +92,7 @@ impl Stream for Answers {
 struct Carrier<'a> {
     ingest: &'a Ingest,
     border: &'a Border,
+    call: &'a StreamCall,
     answers: mpsc::Sender<PublishStreamResponse>,
     in_flight: InFlight<'a>,
 }
@@ -88,10 +101,11 @@ impl<'a> Carrier<'a> {
     fn new(
         ingest: &'a Ingest,
         border: &'a Border,
+        call: &'a StreamCall,
         answers: mpsc::Sender<PublishStreamResponse>,
     ) -> Self {
         let in_flight = InFlight::new(ingest.config().publish_timeout);
-        Self { ingest, border, answers, in_flight }
+        Self { ingest, border, call, answers, in_flight }
     }
 
     /// Publishes until the client has no more, the request cannot be read, or the process stops;
@@ -123,13 +137,22 @@ impl<'a> Carrier<'a> {
     /// Hands an event over; the first poll gives it its place, before the next is read.
     async fn take(&mut self, request: PublishStreamRequest) {
         let request_id = request.request_id;
-        let event = match self.border.check_proto(request.event) {
+        let span = self.call.send(request.event.as_ref().and_then(own_trace));
+        let checked = match &span {
+            Some(span) => self.border.with_trace(span.trace()).check_proto(request.event),
+            None => self.border.check_proto(request.event),
+        };
+        let event = match checked {
             Ok(event) => event,
-            Err(refusal) => return self.answer((request_id, Err(refusal))),
+            Err(refusal) => {
+                let outcome = Err(refusal);
+                sent(span, &outcome);
+                return self.answer((request_id, outcome));
+            }
         };
         let permit = self.permit(&event).await;
         let publishing = self.ingest.start(event, permit);
-        let mut numbered = Numbered { request_id, publishing, late_after: None };
+        let mut numbered = Numbered { request_id, publishing, late_after: None, span };
         match poll!(&mut numbered) {
             Poll::Ready(outcome) => self.answer(outcome),
             Poll::Pending => self.in_flight.push(numbered),
@@ -237,18 +260,26 @@ struct Numbered<'a> {
     publishing: Publishing<'a>,
     /// Set once it has waited this long in vain.
     late_after: Option<Duration>,
+    /// There where it is traced.
+    span: Option<EventSpan>,
 }
 
 impl Future for Numbered<'_> {
     type Output = Outcome;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
-        match (self.publishing.poll_unpin(cx), self.late_after) {
-            (Poll::Ready(outcome), _) => Poll::Ready((self.request_id, outcome)),
-            (Poll::Pending, Some(waited)) => {
-                Poll::Ready((self.request_id, Err(Refusal::late(waited))))
-            }
-            (Poll::Pending, None) => Poll::Pending,
-        }
+        let outcome = match (self.publishing.poll_unpin(cx), self.late_after) {
+            (Poll::Ready(outcome), _) => outcome,
+            (Poll::Pending, Some(waited)) => Err(Refusal::late(waited)),
+            (Poll::Pending, None) => return Poll::Pending,
+        };
+        sent(self.span.take(), &outcome);
+        Poll::Ready((self.request_id, outcome))
+    }
+}
+
+fn sent(span: Option<EventSpan>, outcome: &Result<Receipt, Refusal>) {
+    if let Some(span) = span {
+        span.sent(outcome);
     }
 }

@@ -32,6 +32,16 @@ impl Refusal {
         Self::Unavailable(format!("no receipt came within {publish_timeout:?}").into())
     }
 
+    /// Its class, in a word: as in the metrics.
+    pub(crate) fn class(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::TooLarge(_) => "too_large",
+            Self::Exhausted => "exhausted",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+
     /// The request as a whole is longer than is read.
     pub(crate) fn request_too_large(bytes_max: usize) -> Self {
         Self::TooLarge(Invalid::new("request", format!("has more than {bytes_max} bytes")))

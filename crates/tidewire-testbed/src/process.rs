@@ -91,6 +91,10 @@ impl Process {
         if command != "ingest" && unless_said("--drain-window") {
             arguments.push("--drain-window=0s");
         }
+        // People read the log of a test that fails.
+        if unless_said("--log-format") {
+            arguments.push("--log-format=text");
+        }
         arguments.extend(flags.iter().map(String::as_str));
         let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
 

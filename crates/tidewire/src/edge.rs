@@ -45,9 +45,9 @@ impl Role for EdgeArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, backbone, relay, all_ends, open_files_max, .. } = given;
+        let Given { http, backbone, relay, all_ends, open_files_max, traces, .. } = given;
         let config = self.subscribing.config(open_files_max)?;
-        let config = Config { name: process::instance(), ..config };
+        let config = Config { name: process::instance(), traces, ..config };
         let edge = Edge::start(config, backbone, all_ends);
         if let Some(relay) = relay {
             edge.join(relay);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidewire_ingest::Ingest;
+use tidewire_ingest::{Config, Ingest};
 
 use crate::{
     announcement,
@@ -45,8 +45,9 @@ impl Role for IngestArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, grpc, backbone, publishing_ends, open_files_max, .. } = given;
-        let ingest = Ingest::new(self.publishing.config(), backbone, publishing_ends.clone());
+        let Given { http, grpc, backbone, publishing_ends, open_files_max, traces, .. } = given;
+        let config = Config { traces, ..self.publishing.config() };
+        let ingest = Ingest::new(config, backbone, publishing_ends.clone());
         let mut running = Running::default();
         running.http(http, ingest.http_router(), open_files_max, publishing_ends);
         running.grpc(ingest, grpc);

@@ -41,6 +41,8 @@ pub(crate) struct Leaving<'a> {
     pub(crate) delay: Duration,
     /// How long a publish may wait for its receipt; nothing where none is taken.
     pub(crate) publish_timeout: Duration,
+    /// How long the last spans may take to leave.
+    pub(crate) flush_max: Duration,
     pub(crate) edge: Option<&'a Edge>,
     pub(crate) shutdown: &'a Shutdown,
     /// Cancelled when nothing is published any more.
@@ -61,6 +63,7 @@ impl Leaving<'_> {
             tell(Step::Announced);
             sleep(self.delay).await;
             tell(Step::Draining);
+            info!("draining: nothing new is taken, and streams end one after the other");
             self.publishing_ends.cancel();
             if let Some(edge) = self.edge {
                 edge.drain();
@@ -93,6 +96,7 @@ impl Leaving<'_> {
         let after = self.publish_timeout
             + SERVICES_END_MAX
             + backbone::CLOSE_MAX
+            + self.flush_max
             + process::OPERATIONS_END_MAX;
         if self.shutdown.hurried().is_cancelled() {
             return after;

@@ -12,6 +12,7 @@ mod ingest;
 mod leaving;
 mod lines;
 mod listeners;
+mod log_filter;
 mod open_files;
 mod operations;
 mod output;
@@ -29,6 +30,7 @@ mod standalone;
 mod status;
 mod subscribe;
 mod telemetry;
+mod traces;
 mod waiting;
 
 use std::{env, future::Future, process::ExitCode};
@@ -85,8 +87,8 @@ fn run(Invocation { cli: Cli { command }, settings }: Invocation) -> anyhow::Res
 }
 
 fn serve(role: impl Role) -> anyhow::Result<ExitCode> {
-    telemetry::log(&role.process().telemetry)?;
-    on_runtime(process::run(role))
+    let log_filter = telemetry::log(&role.process().telemetry)?;
+    on_runtime(process::run(role, log_filter))
 }
 
 /// Does asynchronous work to its end. What still blocks a thread then, such as a read of standard

@@ -15,6 +15,7 @@ use crate::{
     backbone::OpenBackbone,
     leaving::Leaving,
     listeners::{Addresses, Listeners, Urls},
+    log_filter::LogFilter,
     open_files, operations, output,
     readiness::Readiness,
     ready_file::ReadyFile,
@@ -25,6 +26,7 @@ use crate::{
     signals::Signals,
     status::Status,
     telemetry::Metrics,
+    traces::Traces,
     waiting::Waiting,
 };
 
@@ -73,10 +75,10 @@ pub(crate) fn instance() -> String {
 }
 
 /// Plays a role until a signal ends it.
-pub(crate) async fn run(role: impl Role) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(role: impl Role, log_filter: LogFilter) -> anyhow::Result<ExitCode> {
     let signals = Signals::catch().context("signals")?;
     let shutdown = Shutdown::new();
-    let lived = live(&role, shutdown.clone());
+    let lived = live(&role, shutdown.clone(), log_filter);
     match shutdown.while_living(signals, Box::pin(lived)).await {
         Ok(ended) => ended.map(|()| ExitCode::SUCCESS),
         Err(code) => Ok(code),
@@ -84,7 +86,8 @@ pub(crate) async fn run(role: impl Role) -> anyhow::Result<ExitCode> {
 }
 
 /// The whole life of the process. The operations port is there first and goes last.
-async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn live(role: &impl Role, shutdown: Shutdown, log_filter: LogFilter) -> anyhow::Result<()> {
+    info!(role = role.name(), version = env!("CARGO_PKG_VERSION"), "starting");
     let listeners = Listeners::bind(role.addresses()).await?;
     let urls = listeners.urls()?;
     let Listeners { http, grpc, operations, .. } = listeners;
@@ -94,6 +97,7 @@ async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
     let open_files_max = open_files::raise_limit();
     let metrics = Metrics::install()?;
     role.describe_metrics();
+    let traces = Traces::begin(&role.process().traces, role.name())?;
 
     let readiness = Arc::new(Readiness::new(shutdown.asked().clone()));
     let status = Status::new(role.name(), Arc::clone(&readiness), metrics.clone());
@@ -101,10 +105,13 @@ async fn live(role: &impl Role, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut around = Services::default();
     around.start("the status page", status.clone().keep_up(last.clone()));
     around.start("the operations port", {
-        operations::serve(operations, Arc::clone(&readiness), metrics, status.clone(), last.clone())
+        let (readiness, status, last) = (Arc::clone(&readiness), status.clone(), last.clone());
+        operations::serve(operations, readiness, metrics, status, log_filter, last)
     });
-    let life = Life { role, urls, open_files_max, readiness, status, shutdown };
+    let life = Life { role, urls, open_files_max, readiness, status, shutdown, traces: &traces };
     let outcome = life.on_a_backbone(http, grpc).await;
+    traces.flush().await;
+    info!("stopped");
     last.cancel();
     outcome.and(around.all_ended(sleep(OPERATIONS_END_MAX)).await)
 }
@@ -116,6 +123,7 @@ struct Life<'a, R> {
     readiness: Arc<Readiness>,
     status: Status,
     shutdown: Shutdown,
+    traces: &'a Traces,
 }
 
 impl<R: Role> Life<'_, R> {
@@ -128,7 +136,6 @@ impl<R: Role> Life<'_, R> {
         let open = self.role.open().await?;
         let outcome = self.serve_on(&open, http, grpc).await;
         let closed = open.close().await;
-        info!("stopped");
         outcome.and(closed)
     }
 
@@ -147,6 +154,7 @@ impl<R: Role> Life<'_, R> {
             publishing_ends: publishing_ends.clone(),
             all_ends: all_ends.clone(),
             open_files_max: self.open_files_max,
+            traces: self.traces.are_on(),
         })?;
         if let Some(edge) = &edge {
             self.status.ask(edge);
@@ -168,6 +176,7 @@ impl<R: Role> Life<'_, R> {
         let leaving = Leaving {
             delay: self.role.process().drain_delay,
             publish_timeout: self.role.publish_timeout(),
+            flush_max: self.traces.flush_max(),
             edge: edge.as_deref(),
             shutdown: &self.shutdown,
             publishing_ends,

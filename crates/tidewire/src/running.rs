@@ -25,6 +25,8 @@ pub(crate) struct Given {
     pub(crate) all_ends: CancellationToken,
     /// How many files the process may have open.
     pub(crate) open_files_max: u64,
+    /// Whether what is done is traced.
+    pub(crate) traces: bool,
 }
 
 /// What is being served, and what each part is missing to be ready.

@@ -22,8 +22,8 @@ use crate::cli::{self, Cli};
 
 pub(crate) use self::{
     arguments::{
-        EdgeArgs, FileArgs, IngestArgs, LogArgs, NatsArgs, ProcessArgs, StandaloneArgs,
-        TelemetryArgs,
+        EdgeArgs, FileArgs, IngestArgs, LogArgs, LogFormat, NatsArgs, ProcessArgs, StandaloneArgs,
+        TelemetryArgs, TracesArgs,
     },
     in_force::Setting,
 };

@@ -47,9 +47,13 @@ impl Role for StandaloneArgs {
     }
 
     fn serve(&self, given: Given) -> anyhow::Result<Running> {
-        let Given { http, grpc, backbone, publishing_ends, all_ends, open_files_max, .. } = given;
-        let ingest = Ingest::new(self.publishing.config(), backbone.clone(), publishing_ends);
-        let edge = Edge::start(self.subscribing.config(open_files_max)?, backbone, all_ends);
+        let Given {
+            http, grpc, backbone, publishing_ends, all_ends, open_files_max, traces, ..
+        } = given;
+        let ingest = tidewire_ingest::Config { traces, ..self.publishing.config() };
+        let ingest = Ingest::new(ingest, backbone.clone(), publishing_ends);
+        let edge = tidewire_edge::Config { traces, ..self.subscribing.config(open_files_max)? };
+        let edge = Edge::start(edge, backbone, all_ends);
         let routes = edge.router().merge(ingest.http_router());
         let mut running = Running::default();
         running.edge(edge, http, routes);

@@ -5,9 +5,13 @@ use std::{io::IsTerminal, sync::Arc};
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tidewire_core::metric::Kind;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{reference, settings::TelemetryArgs};
+use crate::{
+    log_filter::LogFilter,
+    reference,
+    settings::{LogFormat, TelemetryArgs},
+};
 
 pub(crate) mod process_metrics;
 mod recorder;
@@ -17,14 +21,24 @@ use process_metrics::Looked;
 use recorder::Telling;
 use tallies::Tallies;
 
-/// Sends logs to standard error, in colour where somebody looks.
-pub(crate) fn log(args: &TelemetryArgs) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::builder().parse(&args.log_filter).context("the log filter")?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+/// Sends logs to standard error: in colour where somebody looks, as JSON where a program reads them.
+/// What is returned changes which.
+pub(crate) fn log(args: &TelemetryArgs) -> anyhow::Result<LogFilter> {
+    let is_terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match args.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Auto if !is_terminal => lines.json().flatten_event(true).boxed(),
+        LogFormat::Auto | LogFormat::Text => lines.with_ansi(is_terminal).boxed(),
+    };
+    let (layer, filter) = LogFilter::new(&args.log_filter)
+        .map_err(|error| anyhow::anyhow!("the log filter: {error}"))?;
+    tracing_subscriber::registry()
+        .with(layer)
+        .with(lines)
         .try_init()
-        .map_err(|error| anyhow::anyhow!("logging: {error}"))
+        .map_err(|error| anyhow::anyhow!("logging: {error}"))?;
+    Ok(filter)
 }
 
 /// What has been counted, for whoever scrapes it. Cheap to clone.

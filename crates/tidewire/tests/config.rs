@@ -143,7 +143,13 @@ fn a_value_that_is_not_allowed_is_refused_in_the_spelling_in_which_it_was_given(
         ("replays_max", "0", "from 1 to 1024"),
         ("http_listen", "localhost", "an IP address and a port"),
         ("cors_origin", "https://a.example/", "without a path"),
-        ("log_filter", "tidewire=loud", "error, warn, info"),
+        ("log_filter", "tidewire=loud", "'tidewire=loud' names no level: error, warn, info"),
+        ("log_format", "xml", "auto, text, json"),
+        ("otlp_endpoint", "collector:4317", "http://127.0.0.1:4317"),
+        ("otlp_endpoint", "https://collector:4317", "without TLS"),
+        ("otlp_endpoint", "http://", "a collector's address"),
+        ("trace_sample_ratio", "1.1", "from 0 to 1"),
+        ("trace_sample_ratio", "NaN", "from 0 to 1"),
         ("page", "maybe", "true, false"),
     ] {
         value_is_refused("standalone", name, value, range);
@@ -303,7 +309,15 @@ fn each_service_has_its_own_settings_and_one_is_meant_where_none_is_named() {
         assert_eq!(wanted.iter().filter(is_there).count(), wanted.len(), "{service}: {names:?}");
         assert_eq!(unwanted.iter().filter(is_there).count(), 0, "{service}: {names:?}");
     };
-    let everyone = ["http_listen", "operations_listen", "ready_file", "log_filter"];
+    let everyone = [
+        "http_listen",
+        "operations_listen",
+        "ready_file",
+        "log_filter",
+        "log_format",
+        "otlp_endpoint",
+        "trace_sample_ratio",
+    ];
     let publishing = ["grpc_listen", "publish_timeout", "retention_age", "deduplication_window"];
     let subscribing = ["page", "window_events_max", "connections_max"];
     let nats = ["nats_url", "nats_stream", "nats_password", "nats_tls_ca"];

@@ -6,14 +6,17 @@
 mod nats;
 mod public_port;
 mod stream;
+mod telemetry;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use axum::http::{HeaderValue, Uri};
 use clap::{ArgAction, Args, value_parser};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-pub(crate) use self::nats::NatsArgs;
+pub(crate) use self::{
+    nats::NatsArgs,
+    telemetry::{LogFormat, TelemetryArgs, TracesArgs},
+};
 use self::{public_port::PublicPortArgs, stream::StreamArgs};
 use crate::{
     open_files,
@@ -132,8 +135,8 @@ pub(crate) struct GrpcArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Listening")]
 pub(crate) struct OperationsArgs {
-    /// The address for operations: /livez, /readyz and /metrics. It tells anyone who asks: keep it
-    /// off public networks.
+    /// The address for operations: /livez, /readyz, /metrics and /log-filter. It tells anyone who asks,
+    /// and lets anyone change what is logged: keep it off public networks.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9090", value_parser = address)]
     pub(crate) operations_listen: SocketAddr,
 }
@@ -418,6 +421,9 @@ pub(crate) struct ProcessArgs {
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
 
+    #[command(flatten)]
+    pub(crate) traces: TracesArgs,
+
     /// How long the process goes on serving, new clients too, after it was asked to end (SIGTERM)
     /// and is not ready any more: as long as load balancers take to see that. Ctrl-C or a second
     /// SIGTERM cuts this and every other wait short: 0s to 10m.
@@ -434,21 +440,6 @@ pub(crate) struct ProcessArgs {
     /// end. For scripts and tests.
     #[arg(long, value_name = "FILE", value_parser = path)]
     pub(crate) ready_file: Option<PathBuf>,
-}
-
-/// What is logged.
-#[derive(Debug, Args)]
-pub(crate) struct TelemetryArgs {
-    /// What is logged, on standard error: error, warn, info, debug or trace, or one for each part
-    /// (info,tidewire_edge=debug). async_nats is the library that speaks with NATS: it tells of each
-    /// attempt to connect, which is told once without it.
-    #[arg(
-        long,
-        value_name = "FILTER",
-        default_value = "info,async_nats=off",
-        value_parser = log_filter
-    )]
-    pub(crate) log_filter: String,
 }
 
 fn as_usize(bytes: u64) -> usize {
@@ -484,20 +475,6 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
          http://localhost:3000, without a path or a slash at the end"
             .into()
     })
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    // A word that is no level would be taken for the name of a part, and mute everything.
-    let names_level = |part: &str| {
-        let level = part.rsplit('=').next().unwrap_or_default();
-        !level.is_empty() && level.parse::<LevelFilter>().is_ok()
-    };
-    match EnvFilter::builder().parse(text) {
-        Ok(_) if text.split(',').all(names_level) => Ok(text.into()),
-        _ => Err("error, warn, info, debug or trace is wanted, or one for each part, such as \
-                  info,tidewire_edge=debug"
-            .into()),
-    }
 }
 
 #[cfg(test)]
@@ -543,16 +520,6 @@ mod tests {
             ["", "*", "null", "app.example.com", "https://a/", "https://a/x", "ftp://a", "https://"]
         {
             assert!(origin(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_log_filter_is_checked_before_anything_starts() {
-        for text in ["info", "warn,tidewire_edge=debug", "off"] {
-            assert!(log_filter(text).is_ok(), "{text:?}");
-        }
-        for text in ["", "inof", "tidewire", "tidewire=loud", "info,=="] {
-            assert!(log_filter(text).is_err(), "{text:?}");
         }
     }
 }

@@ -42,6 +42,22 @@ pub(crate) async fn request(
     read_response(&mut socket).await
 }
 
+/// Asks with a body.
+pub(crate) async fn ask(
+    base_url: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
+    let length = body.len().to_string();
+    let headers = [headers, &[("Content-Length", &*length)]].concat();
+    let mut socket = connect(base_url).await;
+    send(&mut socket, method, path, &headers).await;
+    socket.write_all(body.as_bytes()).await.unwrap();
+    read_response(&mut socket).await
+}
+
 pub(crate) async fn connect(base_url: &str) -> TcpStream {
     TcpStream::connect(base_url.trim_start_matches("http://")).await.unwrap()
 }
