@@ -186,8 +186,8 @@ tidewire_core::metrics! {
         "tidewire_edge_fanout_recipients",
         Unit::Count,
         RECIPIENTS,
-        "Streams and polls that an event reaches as it comes: one observation for each event. Those that are \
-         behind just then get it a little later",
+        "Streams and polls that an event reaches as it comes: one observation for each event. Those \
+         that are behind just then get it a little later",
     );
     WINDOW_EVENTS = Metric::gauge(
         "tidewire_edge_window_events",

@@ -47,6 +47,7 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 const TURN_STREAMS: usize = 256;
 /// Readinesses that are taken at once.
 const EVENTS_MAX: usize = 1_024;
+
 pub(super) struct Sweeper {
     poll: Poll,
     post: Arc<Post>,
