@@ -11,12 +11,13 @@ use crate::{
     flow::{Flow, Wanted},
     latency::median,
     mixed, network, output,
-    results::{Output, Results, Target},
+    results::{self, Output, Results, Target},
     server::{Peer, Server},
     session::{self, LOOK_EVERY, Measured, Of, Phase, Shape, Turn},
     source::numbered::{Numbered, Schedule},
-    spread,
+    spread, stalled,
     timeline::Timeline,
+    topic_memory,
 };
 
 /// How much of it.
@@ -42,6 +43,9 @@ struct Size {
     mixed_seconds: u64,
     topics_rounds: u64,
     overload_bursts: u64,
+    /// Connections of which half stall, and those of each turn for the memory of topics.
+    stalled_connections: u64,
+    topic_memory_connections: u64,
 }
 
 const FULL: Size = Size {
@@ -54,6 +58,8 @@ const FULL: Size = Size {
     mixed_seconds: 32,
     topics_rounds: 4,
     overload_bursts: 300,
+    stalled_connections: 5_000,
+    topic_memory_connections: 5_000,
 };
 const QUICK: Size = Size {
     connections: 5_000,
@@ -65,6 +71,8 @@ const QUICK: Size = Size {
     mixed_seconds: 8,
     topics_rounds: 4,
     overload_bursts: 300,
+    stalled_connections: 5_000,
+    topic_memory_connections: 5_000,
 };
 
 const EVENT_BYTES: usize = 300;
@@ -116,6 +124,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         mixed::measure(size.connections, size.mixed_seconds, CHURN, EVENT_BYTES, false).await?;
     let mixed = said(mixed);
     let herd = said(herd(&size).await?);
+    let stalled = stalled::measure(size.stalled_connections, size.rounds).await?;
+    let topic_memory = topic_memory::measure(size.topic_memory_connections).await?;
 
     results.targets = figures.targets();
     results.targets.extend([
@@ -154,7 +164,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     results.turns.extend([replay, overload]);
     results.turns.extend(found.turns);
     results.turns.extend([mixed, herd]);
-    print_targets(&results.targets);
+    for found in [stalled, topic_memory] {
+        results.targets.extend(found.targets);
+        results.turns.extend(found.turns);
+    }
+    output::line("\ntargets: F is the floor's figure, N is nchan's");
+    results::print_targets(&results.targets);
     for note in &results.notes {
         output::line(note);
     }
@@ -165,21 +180,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 fn said(turn: Turn) -> Turn {
     fanout::print(&turn);
     turn
-}
-
-fn print_targets(targets: &[Target]) {
-    output::line("\ntargets: F is the floor's figure, N is nchan's");
-    for target in targets {
-        let value = target.value.map_or_else(|| "–".to_owned(), |value| target.in_unit(value));
-        let sign = if target.is_least { '≥' } else { '≤' };
-        let word = match target.is_met() {
-            Some(true) => "met",
-            Some(false) => "MISSED",
-            None => "not measured",
-        };
-        let must = target.in_unit(target.must);
-        output::line(format!("  {word:<12} {value:>10}  {sign} {must:<8} {}", target.figure));
-    }
 }
 
 impl Size {
@@ -305,16 +305,6 @@ impl Figures {
                 1.25,
             ),
         ]
-    }
-}
-
-impl Target {
-    fn most(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
-        Self { figure: figure.to_owned(), of, value, must, is_least: false }
-    }
-
-    fn least(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
-        Self { is_least: true, ..Self::most(figure, of, value, must) }
     }
 }
 
