@@ -72,7 +72,7 @@ measure-nats: build ## Measure the same on NATS, beside publishing without a hub
 	TMPDIR=target target/release/loadtest scale
 	TMPDIR=target target/release/loadtest rollout
 
-bench: ## Judge and measure the edge beside the floor and other servers, and print what has a target (9 minutes; QUICK=1: 2)
+bench: ## Judge and measure the edge beside the floor and other servers, and print what has a target (12 minutes; QUICK=1: 3)
 	@scripts/bench $(if $(QUICK),--quick)
 
 bench-most: build ## Connect 100,000 clients to six edges on NATS, serve and judge each (2 minutes, 4 GB)

@@ -43,9 +43,6 @@ struct Size {
     mixed_seconds: u64,
     topics_rounds: u64,
     overload_bursts: u64,
-    /// Connections of which half stall, and those of each turn for the memory of topics.
-    stalled_connections: u64,
-    topic_memory_connections: u64,
 }
 
 const FULL: Size = Size {
@@ -58,8 +55,6 @@ const FULL: Size = Size {
     mixed_seconds: 32,
     topics_rounds: 4,
     overload_bursts: 300,
-    stalled_connections: 5_000,
-    topic_memory_connections: 5_000,
 };
 const QUICK: Size = Size {
     connections: 5_000,
@@ -71,8 +66,6 @@ const QUICK: Size = Size {
     mixed_seconds: 8,
     topics_rounds: 4,
     overload_bursts: 300,
-    stalled_connections: 5_000,
-    topic_memory_connections: 5_000,
 };
 
 const EVENT_BYTES: usize = 300;
@@ -90,6 +83,8 @@ const HERD_SECONDS: u64 = 5;
 /// The bursts of that time, and how many there are in a second.
 const HERD_BURSTS: u64 = 10;
 const HERD_RATE: f64 = 2.0;
+/// Connections of which half read nothing.
+const STALLED_CONNECTIONS: u64 = 5_000;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let size = if args.quick { QUICK } else { FULL };
@@ -124,8 +119,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         mixed::measure(size.connections, size.mixed_seconds, CHURN, EVENT_BYTES, false).await?;
     let mixed = said(mixed);
     let herd = said(herd(&size).await?);
-    let stalled = stalled::measure(size.stalled_connections, size.rounds).await?;
-    let topic_memory = topic_memory::measure(size.topic_memory_connections).await?;
+    let stalled = stalled::measure(STALLED_CONNECTIONS, size.rounds).await?;
+    let topic_memory = topic_memory::measure(size.connections).await?;
 
     results.targets = figures.targets();
     results.targets.extend([

@@ -43,9 +43,9 @@ const FLOW: Flow = Flow { number: 0, topics: 1 };
 /// What is to be reached.
 const CONNECTIONS_MUST: f64 = 100_000.0;
 const SETTLE: Duration = Duration::from_secs(2);
-/// Bursts come so seldom that all clients have the one before.
-const RATE: f64 = 0.5;
-const BURSTS: u64 = 5;
+/// Bursts each second, so few that all clients have the one before.
+const RATE: f64 = 0.2;
+const BURSTS: u64 = 3;
 const MEGABYTE: f64 = 1e6;
 
 /// Connects all to one edge after the other, has each event go to everybody, and judges.
