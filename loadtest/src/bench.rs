@@ -23,7 +23,7 @@ use crate::{
 /// How much of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// One round with 5,000 connections instead of three with 15,000: in two minutes, and rougher.
+    /// One round with 5,000 connections instead of three with 15,000: in three minutes, and rougher.
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
