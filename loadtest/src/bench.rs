@@ -11,18 +11,19 @@ use crate::{
     flow::{Flow, Wanted},
     latency::median,
     mixed, network, output,
-    results::{Output, Results, Target},
+    results::{self, Output, Results, Target},
     server::{Peer, Server},
     session::{self, LOOK_EVERY, Measured, Of, Phase, Shape, Turn},
     source::numbered::{Numbered, Schedule},
-    spread,
+    spread, stalled,
     timeline::Timeline,
+    topic_memory,
 };
 
 /// How much of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// One round with 5,000 connections instead of three with 15,000: in two minutes, and rougher.
+    /// One round with 5,000 connections instead of three with 15,000: in three minutes, and rougher.
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
@@ -82,6 +83,8 @@ const HERD_SECONDS: u64 = 5;
 /// The bursts of that time, and how many there are in a second.
 const HERD_BURSTS: u64 = 10;
 const HERD_RATE: f64 = 2.0;
+/// Connections of which half read nothing.
+const STALLED_CONNECTIONS: u64 = 5_000;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let size = if args.quick { QUICK } else { FULL };
@@ -116,6 +119,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         mixed::measure(size.connections, size.mixed_seconds, CHURN, EVENT_BYTES, false).await?;
     let mixed = said(mixed);
     let herd = said(herd(&size).await?);
+    let stalled = stalled::measure(STALLED_CONNECTIONS, size.rounds).await?;
+    let topic_memory = topic_memory::measure(size.connections).await?;
 
     results.targets = figures.targets();
     results.targets.extend([
@@ -154,7 +159,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     results.turns.extend([replay, overload]);
     results.turns.extend(found.turns);
     results.turns.extend([mixed, herd]);
-    print_targets(&results.targets);
+    for found in [stalled, topic_memory] {
+        results.targets.extend(found.targets);
+        results.turns.extend(found.turns);
+    }
+    output::line("\ntargets: F is the floor's figure, N is nchan's");
+    results::print_targets(&results.targets);
     for note in &results.notes {
         output::line(note);
     }
@@ -165,21 +175,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 fn said(turn: Turn) -> Turn {
     fanout::print(&turn);
     turn
-}
-
-fn print_targets(targets: &[Target]) {
-    output::line("\ntargets: F is the floor's figure, N is nchan's");
-    for target in targets {
-        let value = target.value.map_or_else(|| "–".to_owned(), |value| target.in_unit(value));
-        let sign = if target.is_least { '≥' } else { '≤' };
-        let word = match target.is_met() {
-            Some(true) => "met",
-            Some(false) => "MISSED",
-            None => "not measured",
-        };
-        let must = target.in_unit(target.must);
-        output::line(format!("  {word:<12} {value:>10}  {sign} {must:<8} {}", target.figure));
-    }
 }
 
 impl Size {
@@ -305,16 +300,6 @@ impl Figures {
                 1.25,
             ),
         ]
-    }
-}
-
-impl Target {
-    fn most(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
-        Self { figure: figure.to_owned(), of, value, must, is_least: false }
-    }
-
-    fn least(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
-        Self { is_least: true, ..Self::most(figure, of, value, must) }
     }
 }
 

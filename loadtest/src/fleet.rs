@@ -127,13 +127,19 @@ impl Fleet {
 
     /// Lets so many of a flow's subscribers go.
     pub(crate) async fn close(&mut self, flow: Flow, count: u64) -> anyhow::Result<()> {
-        let workers = self.workers.len() as u64;
-        for (number, worker) in self.workers.iter_mut().enumerate() {
-            let number = number as u64;
-            let count = count * (number + 1) / workers - count * number / workers;
-            worker.tell(&Order::Close { flow: flow.number, count }).await?;
-        }
+        self.tell_shares(count, |count| Order::Close { flow: flow.number, count }).await
+    }
+
+    /// Has so many of a flow's subscribers read nothing more. Returns when they do not.
+    pub(crate) async fn stall(&mut self, flow: Flow, count: u64) -> anyhow::Result<()> {
+        self.tell_shares(count, |count| Order::Stall { flow: flow.number, count }).await?;
+        self.until_none(|_| 0).await?;
         Ok(())
+    }
+
+    /// Has all read again that were stalled: they must still get everything.
+    pub(crate) async fn wake(&mut self) -> anyhow::Result<()> {
+        self.tell_all(&Order::Wake).await
     }
 
     /// Says that events from this one on have not been published yet, and waits until all have read
@@ -175,6 +181,21 @@ impl Fleet {
         }
         let deliveries = self.heard.sum(|status| status.deliveries);
         Ok(Verdict { violations, deliveries, connections })
+    }
+
+    /// Tells each process its share of so many subscribers.
+    async fn tell_shares(
+        &mut self,
+        count: u64,
+        order: impl Fn(u64) -> Order,
+    ) -> anyhow::Result<()> {
+        let workers = self.workers.len() as u64;
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            let number = number as u64;
+            let share = count * (number + 1) / workers - count * number / workers;
+            worker.tell(&order(share)).await?;
+        }
+        Ok(())
     }
 
     async fn tell_all(&mut self, order: &Order) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 //!
 //! Event `n` of a flow is of topic `n % topics`. Its data says the flow, `n`, and when it was due.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,14 +54,21 @@ pub(crate) enum Wanted {
     One(u64),
     /// The ten topics of one group, by a wildcard.
     Group(u64),
+    /// The same, each by its name. Only this hub is asked so.
+    Named(u64),
 }
 
 impl Wanted {
-    /// The filter that says so.
+    /// The filter that says so, or several, as they stand in a query.
     pub(crate) fn filter(self, flow: Flow) -> String {
         match self {
             Self::One(topic) => flow.topic_name(topic),
             Self::Group(group) => format!("load.{}.{group}.*", flow.number),
+            Self::Named(group) => {
+                let names: Vec<_> =
+                    Self::topics_of(group, flow).map(|topic| flow.topic_name(topic)).collect();
+                names.join("&topic=")
+            }
         }
     }
 
@@ -69,7 +76,10 @@ impl Wanted {
     pub(crate) fn first_from(self, flow: Flow, event: u64) -> u64 {
         let (first, last) = match self {
             Self::One(topic) => (topic, topic),
-            Self::Group(group) => (group * GROUP, (group * GROUP + GROUP).min(flow.topics) - 1),
+            Self::Group(group) | Self::Named(group) => {
+                let topics = Self::topics_of(group, flow);
+                (topics.start, topics.end - 1)
+            }
         };
         let (round, topic) = (event / flow.topics, event % flow.topics);
         if topic < first {
@@ -79,6 +89,10 @@ impl Wanted {
         } else {
             (round + 1) * flow.topics + first
         }
+    }
+
+    fn topics_of(group: u64, flow: Flow) -> Range<u64> {
+        group * GROUP..(group * GROUP + GROUP).min(flow.topics)
     }
 }
 
@@ -94,12 +108,19 @@ mod tests {
     #[test]
     fn what_comes_next_is_what_the_filter_matches() {
         let flow = Flow { number: 3, topics: 25 };
-        for wanted in [Wanted::One(0), Wanted::One(24), Wanted::Group(1), Wanted::Group(2)] {
+        for wanted in [
+            Wanted::One(0),
+            Wanted::One(24),
+            Wanted::Group(1),
+            Wanted::Group(2),
+            Wanted::Named(1),
+            Wanted::Named(2),
+        ] {
             let filter = wanted.filter(flow);
             let start = filter.trim_end_matches('*');
             let matches = |event: u64| match wanted {
-                Wanted::One(_) => flow.topic(event) == filter,
                 Wanted::Group(_) => flow.topic(event).starts_with(start),
+                _ => filter.split("&topic=").any(|name| flow.topic(event) == name),
             };
             for event in 0..100 {
                 let next = (event..).find(|event| matches(*event));

@@ -15,6 +15,7 @@ mod idle;
 mod latency;
 mod memory;
 mod mixed;
+mod most;
 mod naive;
 mod network;
 mod output;
@@ -28,12 +29,15 @@ mod scale;
 mod server;
 mod session;
 mod slow;
+mod sockets;
 mod source;
 mod spread;
 mod sse;
+mod stalled;
 mod storm;
 mod thin;
 mod timeline;
+mod topic_memory;
 mod topics;
 mod usage;
 mod viewer;
@@ -110,6 +114,18 @@ enum Scenario {
     Idle(idle::Args),
     /// The same deliveries over one topic, over thousands, and by wildcards.
     Topics(spread::Args),
+    /// What topics cost the hub in memory: further ones of a client, those of one client alone, and
+    /// those of nobody.
+    TopicMemory(topic_memory::Args),
+    /// Half of all clients read nothing, while the others are served: beside a turn without them.
+    ///
+    /// When all has been measured they read again, and must get everything that they have missed.
+    Stalled(stalled::Args),
+    /// As many clients at once as fit: several edges on NATS, and every client gets every event.
+    ///
+    /// Each process of clients has up to 15,000 of them, and a loopback address of its own. The
+    /// kernel's memory is the whole machine's growth: run it where nothing else runs.
+    Most(most::Args),
     /// A dashboard's day: clients come and leave, sparse topics and busy ones; and a topic of ten
     /// clients, alone and while a topic of thousands has its events.
     Mixed(mixed::Args),
@@ -155,6 +171,9 @@ async fn run(scenario: Scenario) -> anyhow::Result<()> {
         Scenario::Gzip(args) => gzip::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Topics(args) => spread::run(args).await,
+        Scenario::TopicMemory(args) => topic_memory::run(args).await,
+        Scenario::Stalled(args) => stalled::run(args).await,
+        Scenario::Most(args) => most::run(args).await,
         Scenario::Mixed(args) => mixed::run(args).await,
         Scenario::Soak(args) => mixed::soak(args).await,
         Scenario::Naive(args) => naive::run(args).await,
@@ -171,6 +190,9 @@ impl Scenario {
             Self::Gzip(args) => Some(args.output.plain_network),
             Self::Idle(args) => Some(args.output.plain_network),
             Self::Topics(args) => Some(args.output.plain_network),
+            Self::TopicMemory(args) => Some(args.output.plain_network),
+            Self::Stalled(args) => Some(args.output.plain_network),
+            Self::Most(args) => Some(args.output.plain_network),
             Self::Mixed(args) | Self::Soak(args) => Some(args.output.plain_network),
             _ => None,
         }

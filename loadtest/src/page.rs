@@ -49,6 +49,9 @@ fn title(scenario: &str) -> &'static str {
         "gzip" => "gzip: what it saves and what it costs",
         "idle" => "Idle connections: what they cost in memory",
         "topics" => "Many topics: what they cost",
+        "topic-memory" => "Topics: what they cost in memory",
+        "stalled" => "Half of all clients read nothing: what the others feel",
+        "most" => "As many clients at once as fit",
         "soak" => "A long day of clients that come and leave",
         _ => "Clients that come and leave, busy topics and sparse ones",
     }

@@ -8,6 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,10 @@ use tempfile::TempDir;
 use tidewire_testbed::Process;
 use tokio::{net::TcpStream, time::sleep};
 
-use crate::{network, processes};
+use crate::{
+    network,
+    processes::{self, Cluster},
+};
 
 const START_TRIES_MAX: u32 = 400;
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -99,11 +103,23 @@ impl Server {
     pub(crate) fn hub(flags: &[String]) -> anyhow::Result<Self> {
         let flags = flags.to_vec();
         let hub = network::on_server_core(move || processes::standalone(&flags))??;
+        let publish = hub.grpc.clone();
+        Self::of(hub, publish)
+    }
+
+    /// Starts an edge; what is published comes by way of an ingest on the same NATS servers.
+    pub(crate) fn edge(cluster: &Arc<Cluster>, ingest: &Process) -> anyhow::Result<Self> {
+        let cluster = Arc::clone(cluster);
+        let edge = network::on_server_core(move || cluster.edge(&[]))??;
+        Self::of(edge, ingest.grpc.clone())
+    }
+
+    fn of(hub: Process, publish: String) -> anyhow::Result<Self> {
         Ok(Self {
             peer: Peer::Tidewire,
             http: hub.http.trim_start_matches("http://").parse()?,
             path: Peer::Tidewire.path(),
-            publish: hub.grpc.clone(),
+            publish,
             running: Running::Hub(Box::new(hub)),
         })
     }

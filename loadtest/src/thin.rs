@@ -94,8 +94,8 @@ struct Clients {
     connections: Vec<Option<Connection>>,
     ports: Ports,
     free: Vec<usize>,
-    /// Where among the connections each flow's next leaver is looked for.
-    next_leaver: HashMap<u16, usize>,
+    /// Where among the connections it is looked for the next of each flow that leaves or stalls.
+    turns: HashMap<u16, usize>,
     openings: VecDeque<Begun>,
     /// The beginning of an order.
     input: Vec<u8>,
@@ -126,7 +126,7 @@ impl Clients {
             connections: Vec::new(),
             ports: Ports::new(),
             free: Vec::new(),
-            next_leaver: HashMap::new(),
+            turns: HashMap::new(),
             openings: VecDeque::new(),
             input: Vec::new(),
             settled: HashMap::new(),
@@ -166,8 +166,18 @@ impl Clients {
                 self.openings.push_back(Begun { opening: Rc::new(opening), since, count: 0 });
             }
             Order::Close { flow, count } => {
-                for index in self.leavers(flow, count) {
+                for index in self.next_of(flow, count) {
                     self.close(index);
+                }
+            }
+            Order::Stall { flow, count } => {
+                for index in self.next_of(flow, count) {
+                    self.set_stalled(index, true)?;
+                }
+            }
+            Order::Wake => {
+                for index in 0..self.connections.len() {
+                    self.set_stalled(index, false)?;
                 }
             }
             Order::Published { flow, events } => {
@@ -192,9 +202,9 @@ impl Clients {
         Ok(())
     }
 
-    /// Those of a flow's subscribers who leave next: all have their turn, so that one who has just come
-    /// stays for a while.
-    fn leavers(&mut self, flow: u16, count: u64) -> Vec<usize> {
+    /// Those of a flow's subscribers who leave or stall next: all have their turn, so that one who has
+    /// just come stays for a while.
+    fn next_of(&mut self, flow: u16, count: u64) -> Vec<usize> {
         let length = self.connections.len();
         let is_one = |index: &usize| {
             let connection = self.connections[*index].as_ref();
@@ -202,13 +212,27 @@ impl Clients {
                 connection.phase == Phase::Live && connection.seen.flow.number == flow
             })
         };
-        let turn = self.next_leaver.get(&flow).copied().unwrap_or_default();
+        let turn = self.turns.get(&flow).copied().unwrap_or_default();
         let indices = (0..length).map(|offset| (turn + offset) % length).filter(is_one);
-        let leavers: Vec<_> = indices.take(usize::try_from(count).unwrap_or(usize::MAX)).collect();
-        if let Some(last) = leavers.last() {
-            self.next_leaver.insert(flow, last + 1);
+        let next: Vec<_> = indices.take(usize::try_from(count).unwrap_or(usize::MAX)).collect();
+        if let Some(last) = next.last() {
+            self.turns.insert(flow, last + 1);
         }
-        leavers
+        next
+    }
+
+    /// Has a connection read nothing, or read again, where that is not so yet.
+    fn set_stalled(&mut self, index: usize, is_stalled: bool) -> anyhow::Result<()> {
+        if let Some(connection) = self.connections[index].as_mut()
+            && connection.is_stalled != is_stalled
+        {
+            connection.is_stalled = is_stalled;
+            // A connection that ends is told in any case.
+            let flags = if is_stalled { EventFlags::empty() } else { EventFlags::IN };
+            let data = EventData::new_u64(index as u64);
+            epoll::modify(&self.epoll, &connection.socket, data, flags)?;
+        }
+        Ok(())
     }
 
     /// Begins the connections that are due, as long as not too many are on their way.
@@ -313,7 +337,8 @@ impl Clients {
     fn tell(&mut self, got: Option<Vec<(Got, u64)>>) -> anyhow::Result<()> {
         let lacks = |connection: &Connection| {
             let settled = self.settled.get(&connection.seen.flow.number);
-            settled.is_some_and(|events| connection.seen.lacks_of(*events))
+            !connection.is_stalled
+                && settled.is_some_and(|events| connection.seen.lacks_of(*events))
         };
         let lacking = self.connections.iter().flatten().filter(|connection| lacks(connection));
         self.status.lacking = lacking.count() as u64;

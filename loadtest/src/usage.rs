@@ -78,6 +78,11 @@ pub(crate) fn retransmissions() -> anyhow::Result<u64> {
     Ok(found.context("RetransSegs in /proc")?.1.parse()?)
 }
 
+/// The kernel's memory for its own objects, such as sockets, of the whole machine, in bytes.
+pub(crate) fn slab_bytes() -> anyhow::Result<u64> {
+    in_kibibytes(&fs::read_to_string("/proc/meminfo")?, "Slab:").context("Slab in /proc/meminfo")
+}
+
 /// What all TCP sockets of this machine hold of the kernel's memory for what is sent and received,
 /// in bytes. The sockets themselves are not in it.
 pub(crate) fn socket_bytes() -> anyhow::Result<u64> {
@@ -94,9 +99,13 @@ fn socket_pages(sockstat: &str) -> Option<u64> {
 
 fn memory(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(kibibytes.context("its memory in /proc")?.trim().parse::<u64>()? * 1024)
+    in_kibibytes(&status, name).context("its memory in /proc")
+}
+
+/// The bytes of a line that ends in kibibytes.
+fn in_kibibytes(lines: &str, name: &str) -> Option<u64> {
+    let line = lines.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 fn all_cpu_seconds(pids: &[u32]) -> anyhow::Result<f64> {

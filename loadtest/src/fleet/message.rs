@@ -17,6 +17,10 @@ pub(crate) enum Order {
     Open(Opening),
     /// Let so many of this flow's subscribers go.
     Close { flow: u16, count: u64 },
+    /// Have so many of this flow's subscribers read nothing more, whatever is sent to them.
+    Stall { flow: u16, count: u64 },
+    /// All that were stalled read again.
+    Wake,
     /// Events of this flow from this one on have not been published yet.
     Published { flow: u16, events: u64 },
     /// There are no more events than so many of this flow: say who lacks one.
@@ -57,7 +61,7 @@ pub(crate) struct Status {
     pub(crate) deliveries: u64,
     /// What sockets held: answers' heads, chunks and all.
     pub(crate) received_bytes: u64,
-    /// Subscribers that lack an event, once it is known how many there are.
+    /// Subscribers that lack an event, once it is known how many there are; of those that read.
     pub(crate) lacking: u64,
     /// How many orders it has read.
     pub(crate) orders: u64,

@@ -60,6 +60,8 @@ pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     pub(super) phase: Phase,
     pub(super) seen: Seen,
+    /// Whether it reads nothing for now.
+    pub(super) is_stalled: bool,
     opening: Rc<Opening>,
     body: Body,
     /// Where its stream comes by gzip.
@@ -107,7 +109,8 @@ impl Connection {
         let seen = Seen::new(flow, opening.wanted[turn], is_before, is_strict);
         let (body, frames) = (Body::new(is_gzip), Frames::default());
         let inflating = is_gzip.then(Inflating::default);
-        Ok(Self { socket, phase: Phase::Connecting, seen, opening, body, inflating, frames })
+        let (phase, is_stalled) = (Phase::Connecting, false);
+        Ok(Self { socket, phase, seen, is_stalled, opening, body, inflating, frames })
     }
 
     /// Asks, once the connection stands.
