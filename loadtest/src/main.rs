@@ -35,6 +35,7 @@ mod storm;
 mod thin;
 mod timeline;
 mod topics;
+mod transports;
 mod usage;
 mod viewer;
 
@@ -106,6 +107,12 @@ enum Scenario {
     /// are random, cut off at `--event-bytes`. One event goes to all connections at a time. Every
     /// client by gzip inflates all that it gets, as it comes, and is judged like the others.
     Gzip(gzip::Args),
+    /// What TLS and HTTP/2 cost: memory of a stream, processor time of its beginning and of a delivery,
+    /// and bytes on the wire, beside plain HTTP/1.1.
+    ///
+    /// Every handshake is a full one: clients bring no tickets. Streams of HTTP/2 come alone on a
+    /// connection, or a hundred on each.
+    Transports(transports::Args),
     /// Memory of each connection: as they have come, and after a million deliveries.
     Idle(idle::Args),
     /// The same deliveries over one topic, over thousands, and by wildcards.
@@ -120,6 +127,9 @@ enum Scenario {
     /// Clients, as they are told on the input.
     #[command(hide = true)]
     Clients,
+    /// The same over TLS and HTTP/2.
+    #[command(hide = true)]
+    CarriedClients,
     /// The floor that servers are compared with.
     #[command(hide = true)]
     Floor(floor::Args),
@@ -136,6 +146,7 @@ fn main() -> anyhow::Result<()> {
     }
     match scenario {
         Scenario::Clients => thin::run(),
+        Scenario::CarriedClients => thin::carried::run(),
         Scenario::Floor(args) => floor::run(&args),
         scenario => run(scenario),
     }
@@ -153,12 +164,13 @@ async fn run(scenario: Scenario) -> anyhow::Result<()> {
         Scenario::Fanout(args) => fanout::run(args).await,
         Scenario::Bench(args) => bench::run(args).await,
         Scenario::Gzip(args) => gzip::run(args).await,
+        Scenario::Transports(args) => transports::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Topics(args) => spread::run(args).await,
         Scenario::Mixed(args) => mixed::run(args).await,
         Scenario::Soak(args) => mixed::soak(args).await,
         Scenario::Naive(args) => naive::run(args).await,
-        Scenario::Clients | Scenario::Floor(_) => Ok(()),
+        Scenario::Clients | Scenario::CarriedClients | Scenario::Floor(_) => Ok(()),
     }
 }
 
@@ -169,6 +181,7 @@ impl Scenario {
             Self::Fanout(args) => Some(args.output.plain_network),
             Self::Bench(args) => Some(args.output.plain_network),
             Self::Gzip(args) => Some(args.output.plain_network),
+            Self::Transports(args) => Some(args.output.plain_network),
             Self::Idle(args) => Some(args.output.plain_network),
             Self::Topics(args) => Some(args.output.plain_network),
             Self::Mixed(args) | Self::Soak(args) => Some(args.output.plain_network),
