@@ -33,6 +33,8 @@ use crate::{
 
 mod arriving;
 mod batches;
+#[cfg(test)]
+mod hot_path;
 
 /// What wakes the thread, among its sockets.
 pub(super) const WAKE: Token = Token(usize::MAX);
