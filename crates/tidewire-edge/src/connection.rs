@@ -6,7 +6,7 @@ use std::{
     future::{pending, ready},
     io,
     net::TcpStream,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -143,9 +143,11 @@ impl Connections {
         peer: Peer,
         _held: Option<Held>,
     ) {
-        let handshake = timeout(self.handshake_timeout, tls.accept(socket));
+        // The room that a handshake takes is free again behind it, and what TLS holds for the connection
+        // lies apart: a future has room for each place where it has held it.
+        let handshake = Box::pin(timeout(self.handshake_timeout, tls.accept(socket)));
         let encrypted = match self.ending.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(encrypted))) => encrypted,
+            Some(Ok(Ok(encrypted))) => Box::new(encrypted),
             Some(Ok(Err(error))) => return not_encrypted(&error.to_string()),
             Some(Err(_)) => return not_encrypted("not in time"),
             None => return,
@@ -221,7 +223,7 @@ impl Connections {
     /// Answers what a client asks for, of which the beginning has been read, until it leaves or the edge
     /// ends and its answers have.
     ///
-    /// What HTTP/2 needs lies apart, so that a connection of HTTP/1.1 does not hold room for it.
+    /// What each version needs lies apart, so that a connection does not hold room for both.
     async fn answer(
         &self,
         said: Bytes,
@@ -236,10 +238,10 @@ impl Connections {
                 let flushes = Flushes::default();
                 let socket = TokioIo::new(Told::new(said, socket, flushes.clone()));
                 let service = self.service(peer, Some(Carrier::Hyper(flushes)), &asked);
-                let connection = pin!(self.http1.serve_connection(socket, service));
+                let mut connection = Box::pin(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
                 let leave = self.ending.cancelled();
-                self.drive(connection, end, leave, &asked, first_request_by).await;
+                self.drive(connection.as_mut(), end, leave, &asked, first_request_by).await;
             }
             Version::Http2 => {
                 let service = self.service(peer, None, &asked);
