@@ -1,7 +1,7 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-prometheus setup-clients lint docs unit stories clients proxies observability faults measure measure-nats bench bench-most clean
+.PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-prometheus setup-clients lint docs unit stories clients proxies observability faults measure measure-nats bench bench-most setup-valgrind instructions clean
 
 help: ## List the targets
 	@echo "Tidewire. Begin with 'make run'; it needs Rust and a C compiler, and nothing else."
@@ -64,11 +64,12 @@ observability: ## Look at a hub with a real Prometheus: rules, dashboards, an al
 faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
 	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture
 
-measure: build ## Measure publishing, memory, bad readers and gzip with the release build; prints tables
+measure: build ## Measure publishing, memory, bad readers, gzip, TLS and HTTP/2 with the release build; prints tables
 	TMPDIR=target target/release/loadtest publish
 	TMPDIR=target target/release/loadtest memory
 	TMPDIR=target target/release/loadtest slow
 	TMPDIR=target target/release/loadtest gzip
+	TMPDIR=target target/release/loadtest transports
 
 measure-nats: build ## Measure the same on NATS, beside publishing without a hub; a storm; a scale-out; a rolling restart (12 minutes)
 	cargo build --release --locked -p tidewire-nats --example raw_publish
@@ -84,6 +85,12 @@ bench: ## Judge and measure the edge beside the floor and other servers, and pri
 
 bench-most: build ## Connect 100,000 clients to six edges on NATS, serve and judge each (2 minutes, 4 GB)
 	TMPDIR=target target/release/loadtest most
+
+setup-valgrind: ## Install what counts instructions, from the system's packages
+	@scripts/setup-valgrind
+
+instructions: setup-valgrind ## Count the instructions of the hot path, and fail where one operation takes more than its bound
+	@scripts/instructions
 
 clean: ## Remove what was built and installed here, but no data
 	cargo clean

@@ -26,7 +26,7 @@ use self::message::{Got, Opening, Order, Status};
 use crate::{
     flow::{self, Flow, Wanted},
     histogram::Histogram,
-    server::Server,
+    server::{Peer, Server},
     source::numbered::Record,
     thin::Violations,
 };
@@ -77,13 +77,23 @@ pub(crate) struct Coming {
 }
 
 impl Fleet {
-    /// Starts as many processes as so many connections need.
+    /// Starts as many processes as so many connections by plain HTTP/1.1 need.
     pub(crate) fn start(connections: u64) -> anyhow::Result<Self> {
+        Self::start_as("clients", connections)
+    }
+
+    /// Starts as many processes as so many streams of a kind of server need.
+    pub(crate) fn start_for(peer: Peer, streams: u64) -> anyhow::Result<Self> {
+        let kind = if peer.transport().is_some() { "carried-clients" } else { "clients" };
+        Self::start_as(kind, streams)
+    }
+
+    fn start_as(kind: &'static str, connections: u64) -> anyhow::Result<Self> {
         let heard = Arc::new(Heard::default());
         let count = connections.div_ceil(CONNECTIONS_MAX).max(1);
         let numbers = 0..usize::try_from(count)?;
         heard.latest.lock().resize_with(numbers.len(), Status::default);
-        let workers = numbers.map(|number| Worker::start(number, &heard));
+        let workers = numbers.map(|number| Worker::start(kind, number, &heard));
         let workers = workers.collect::<anyhow::Result<_>>()?;
         Ok(Self { workers, heard })
     }
@@ -110,6 +120,8 @@ impl Fleet {
                 is_before: coming.is_before,
                 is_strict: server.peer.is_strict(),
                 is_gzip: server.peer.is_gzip(),
+                transport: server.peer.transport(),
+                certificate: server.certificate(),
                 rate: coming.rate / workers,
             });
             worker.tell(&order).await?;
@@ -232,9 +244,9 @@ impl Fleet {
 }
 
 impl Worker {
-    fn start(number: usize, heard: &Arc<Heard>) -> anyhow::Result<Self> {
+    fn start(kind: &str, number: usize, heard: &Arc<Heard>) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("clients")
+            .arg(kind)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -39,6 +39,7 @@ mod thin;
 mod timeline;
 mod topic_memory;
 mod topics;
+mod transports;
 mod usage;
 mod viewer;
 
@@ -110,6 +111,12 @@ enum Scenario {
     /// are random, cut off at `--event-bytes`. One event goes to all connections at a time. Every
     /// client by gzip inflates all that it gets, as it comes, and is judged like the others.
     Gzip(gzip::Args),
+    /// What TLS and HTTP/2 cost: memory of a stream, processor time of its beginning and of a delivery,
+    /// and bytes on the wire, beside plain HTTP/1.1.
+    ///
+    /// Every handshake is a full one: clients bring no tickets. Streams of HTTP/2 come alone on a
+    /// connection, or a hundred on each.
+    Transports(transports::Args),
     /// Memory of each connection: as they have come, and after a million deliveries.
     Idle(idle::Args),
     /// The same deliveries over one topic, over thousands, and by wildcards.
@@ -136,6 +143,9 @@ enum Scenario {
     /// Clients, as they are told on the input.
     #[command(hide = true)]
     Clients,
+    /// The same over TLS and HTTP/2.
+    #[command(hide = true)]
+    CarriedClients,
     /// The floor that servers are compared with.
     #[command(hide = true)]
     Floor(floor::Args),
@@ -152,6 +162,7 @@ fn main() -> anyhow::Result<()> {
     }
     match scenario {
         Scenario::Clients => thin::run(),
+        Scenario::CarriedClients => thin::carried::run(),
         Scenario::Floor(args) => floor::run(&args),
         scenario => run(scenario),
     }
@@ -169,6 +180,7 @@ async fn run(scenario: Scenario) -> anyhow::Result<()> {
         Scenario::Fanout(args) => fanout::run(args).await,
         Scenario::Bench(args) => bench::run(args).await,
         Scenario::Gzip(args) => gzip::run(args).await,
+        Scenario::Transports(args) => transports::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Topics(args) => spread::run(args).await,
         Scenario::TopicMemory(args) => topic_memory::run(args).await,
@@ -177,7 +189,7 @@ async fn run(scenario: Scenario) -> anyhow::Result<()> {
         Scenario::Mixed(args) => mixed::run(args).await,
         Scenario::Soak(args) => mixed::soak(args).await,
         Scenario::Naive(args) => naive::run(args).await,
-        Scenario::Clients | Scenario::Floor(_) => Ok(()),
+        Scenario::Clients | Scenario::CarriedClients | Scenario::Floor(_) => Ok(()),
     }
 }
 
@@ -188,6 +200,7 @@ impl Scenario {
             Self::Fanout(args) => Some(args.output.plain_network),
             Self::Bench(args) => Some(args.output.plain_network),
             Self::Gzip(args) => Some(args.output.plain_network),
+            Self::Transports(args) => Some(args.output.plain_network),
             Self::Idle(args) => Some(args.output.plain_network),
             Self::Topics(args) => Some(args.output.plain_network),
             Self::TopicMemory(args) => Some(args.output.plain_network),

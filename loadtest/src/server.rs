@@ -1,7 +1,9 @@
 //! The servers that are measured side by side: each a process of its own, on the same core.
 
+mod certificate;
 mod peers;
 pub(crate) mod publishing;
+pub(crate) mod transport;
 
 use std::{
     fs,
@@ -18,6 +20,7 @@ use tempfile::TempDir;
 use tidewire_testbed::Process;
 use tokio::{net::TcpStream, time::sleep};
 
+use self::certificate::Certificate;
 use crate::{
     network,
     processes::{self, Cluster},
@@ -36,6 +39,26 @@ pub(crate) enum Peer {
     Tidewire,
     /// The same with `--compression gzip`, and clients that ask for it.
     TidewireGzip,
+    /// The same with `--lean-streams false`: hyper writes all streams.
+    TidewireHyper,
+    /// The same over TLS, by HTTP/1.1.
+    TidewireTls,
+    /// The same over TLS, by HTTP/2: a connection for each stream.
+    #[value(name = "tidewire-http2")]
+    #[serde(rename = "tidewire-http2")]
+    TidewireHttp2,
+    /// The same with a connection for each hundred streams.
+    #[value(name = "tidewire-http2-shared")]
+    #[serde(rename = "tidewire-http2-shared")]
+    TidewireHttp2Shared,
+    /// HTTP/2 without TLS: a connection for each stream.
+    #[value(name = "tidewire-h2c")]
+    #[serde(rename = "tidewire-h2c")]
+    TidewireH2c,
+    /// The same with a connection for each hundred streams.
+    #[value(name = "tidewire-h2c-shared")]
+    #[serde(rename = "tidewire-h2c-shared")]
+    TidewireH2cShared,
     /// What one writes first: axum's `Sse` over a `broadcast` channel.
     Naive,
     /// nginx with the module nchan (target/peers, by scripts/setup-peers).
@@ -57,7 +80,7 @@ pub(crate) struct Server {
 }
 
 enum Running {
-    Hub(Box<Process>),
+    Hub { hub: Box<Process>, certificate: Option<Certificate> },
     Peer { child: Child, _home: TempDir },
 }
 
@@ -65,11 +88,7 @@ impl Server {
     /// Starts one on the core that is kept for servers. Returns when it takes connections.
     pub(crate) async fn start(peer: Peer) -> anyhow::Result<Self> {
         if peer.is_hub() {
-            let flags = if peer.is_gzip() { &["--compression", "gzip"][..] } else { &[] };
-            let flags: Vec<_> = flags.iter().copied().map(str::to_owned).collect();
-            let mut hub = Self::hub(&flags)?;
-            hub.peer = peer;
-            return Ok(hub);
+            return Self::hub_as(peer);
         }
         let home = TempDir::with_prefix("loadtest-peer-")?;
         let [http, publish, _] = tidewire_testbed::free_ports();
@@ -99,6 +118,27 @@ impl Server {
         bail!("{peer} takes no connections. Its log:\n{log}")
     }
 
+    fn hub_as(peer: Peer) -> anyhow::Result<Self> {
+        let is_encrypted = peer.transport().is_some_and(|transport| transport.is_encrypted);
+        let certificate = is_encrypted.then(Certificate::new).transpose()?;
+        let mut flags: Vec<_> = peer.flags().iter().copied().map(str::to_owned).collect();
+        flags.extend(certificate.iter().flat_map(Certificate::flags));
+        let mut server = Self::hub(&flags)?;
+        server.peer = peer;
+        if let Running::Hub { certificate: held, .. } = &mut server.running {
+            *held = certificate;
+        }
+        Ok(server)
+    }
+
+    /// What its clients trust, where it speaks TLS.
+    pub(crate) fn certificate(&self) -> Option<PathBuf> {
+        match &self.running {
+            Running::Hub { certificate, .. } => Some(certificate.as_ref()?.path().to_path_buf()),
+            Running::Peer { .. } => None,
+        }
+    }
+
     /// Starts a hub, with these flags beside the usual ones.
     pub(crate) fn hub(flags: &[String]) -> anyhow::Result<Self> {
         let flags = flags.to_vec();
@@ -117,17 +157,17 @@ impl Server {
     fn of(hub: Process, publish: String) -> anyhow::Result<Self> {
         Ok(Self {
             peer: Peer::Tidewire,
-            http: hub.http.trim_start_matches("http://").parse()?,
+            http: hub.http.rsplit('/').next().unwrap_or_default().parse()?,
             path: Peer::Tidewire.path(),
             publish,
-            running: Running::Hub(Box::new(hub)),
+            running: Running::Hub { hub: Box::new(hub), certificate: None },
         })
     }
 
     /// Its process, and those that it has started.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let first = match &self.running {
-            Running::Hub(hub) => hub.pid(),
+            Running::Hub { hub, .. } => hub.pid(),
             Running::Peer { child, .. } => child.id(),
         };
         let mut pids = vec![first];
@@ -157,18 +197,17 @@ impl std::fmt::Display for Peer {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.pad(match self {
             Self::Floor => "floor",
-            Self::Tidewire => "tidewire",
-            Self::TidewireGzip => "tidewire, gzip",
             Self::Naive => "naive axum",
             Self::Nchan => "nchan",
             Self::Centrifugo => "centrifugo",
+            hub => hub.hub_name(),
         })
     }
 }
 
 impl Peer {
     pub(crate) fn is_hub(self) -> bool {
-        matches!(self, Self::Tidewire | Self::TidewireGzip)
+        !matches!(self, Self::Floor | Self::Naive | Self::Nchan | Self::Centrifugo)
     }
 
     /// Whether its clients ask for gzip, and must get it.
@@ -194,9 +233,9 @@ impl Peer {
     /// Whether it is there to be run.
     pub(crate) fn is_available(self) -> bool {
         match self {
-            Self::Floor | Self::Tidewire | Self::TidewireGzip | Self::Naive => true,
             Self::Nchan => peers::installed("nginx").is_some(),
             Self::Centrifugo => peers::installed("centrifugo").is_some(),
+            _ => true,
         }
     }
 
@@ -205,23 +244,23 @@ impl Peer {
             peers::installed(name).with_context(|| format!("{self}: run scripts/setup-peers"))
         };
         Ok(match self {
-            Self::Tidewire | Self::TidewireGzip => bail!("a hub is started as a hub"),
             Self::Floor => peers::floor(http, control)?,
             Self::Naive => peers::naive(http)?,
             Self::Nchan => peers::nchan(&program("nginx")?, http, home)?,
             Self::Centrifugo => peers::centrifugo(&program("centrifugo")?, http, home)?,
+            _ => bail!("a hub is started as a hub"),
         })
     }
 
     fn path(self) -> [String; 2] {
         let (before, behind) = match self {
             Self::Floor => ("/", ""),
-            Self::Tidewire | Self::TidewireGzip => ("/v1/events?topic=", ""),
             Self::Naive => ("/events?topic=", ""),
             Self::Nchan => ("/sub/", ""),
             Self::Centrifugo => {
                 ("/connection/uni_sse?cf_connect=%7B%22subs%22:%7B%22", "%22:%7B%7D%7D%7D")
             }
+            _ => ("/v1/events?topic=", ""),
         };
         [before.to_owned(), behind.to_owned()]
     }
@@ -242,7 +281,7 @@ impl Peer {
                     body.len()
                 )
             }
-            Self::Floor | Self::Tidewire | Self::TidewireGzip | Self::Naive => format!(
+            _ => format!(
                 "POST /publish?topic={topic} HTTP/1.1\r\nHost: peer\r\n\
                  Content-Length: {length}\r\n\r\n{data}"
             ),

@@ -145,7 +145,7 @@ async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
     let pids = server.pids();
     let connections = shape.connections.max(1) as f64;
     let flow = Flow { number: 0, topics: shape.topics };
-    let mut fleet = Fleet::start(shape.connections)?;
+    let mut fleet = Fleet::start_for(server.peer, shape.connections)?;
     let mut numbered = Numbered::new(&server, flow, shape.event_bytes).await?;
     numbered.content = shape.content;
     if shape.replayed > 0 {

@@ -5,6 +5,7 @@
 //! a measurement would have to know of.
 
 mod body;
+pub(crate) mod carried;
 mod connection;
 mod frames;
 mod inflating;

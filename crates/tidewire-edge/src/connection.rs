@@ -6,7 +6,7 @@ use std::{
     future::{pending, ready},
     io,
     net::{IpAddr, TcpStream},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -170,9 +170,11 @@ impl Connections {
         came: Came,
         _held: Option<Held>,
     ) {
-        let handshake = timeout(self.handshake_timeout, tls.accept(socket));
+        // The room that a handshake takes is free again behind it, and what TLS holds for the connection
+        // lies apart: a future has room for each place where it has held it.
+        let handshake = Box::pin(timeout(self.handshake_timeout, tls.accept(socket)));
         let encrypted = match self.ending.run_until_cancelled(handshake).await {
-            Some(Ok(Ok(encrypted))) => encrypted,
+            Some(Ok(Ok(encrypted))) => Box::new(encrypted),
             Some(Ok(Err(error))) => return self.not_encrypted(came.peer, &error.to_string()),
             Some(Err(_)) => return self.not_encrypted(came.peer, "not in time"),
             None => return,
@@ -253,7 +255,7 @@ impl Connections {
     /// Answers what a client asks for, of which the beginning has been read, until it leaves or the edge
     /// ends and its answers have.
     ///
-    /// What HTTP/2 needs lies apart, so that a connection of HTTP/1.1 does not hold room for it.
+    /// What each version needs lies apart, so that a connection does not hold room for both.
     async fn answer(
         &self,
         said: Bytes,
@@ -268,10 +270,11 @@ impl Connections {
                 let flushes = Flushes::default();
                 let socket = TokioIo::new(Told::new(said, socket, flushes.clone()));
                 let service = self.service(came, Some(Carrier::Hyper(flushes)), &asked);
-                let connection = pin!(self.http1.serve_connection(socket, service));
+                let mut connection = Box::pin(self.http1.serve_connection(socket, service));
                 let end = http1::Connection::graceful_shutdown;
                 let leave = self.ending.cancelled();
-                self.drive(connection, end, leave, &asked, first_request_by, came.peer).await;
+                self.drive(connection.as_mut(), end, leave, &asked, first_request_by, came.peer)
+                    .await;
             }
             Version::Http2 => {
                 let service = self.service(came, None, &asked);

@@ -61,6 +61,8 @@ where
     fn execute(&self, stream: F) {
         let progress = Arc::new(Progress::default());
         let stalled = Arc::clone(&progress).stalled(self.write_timeout);
+        // Apart, as the futures around it would each have room for it.
+        let stream = Box::pin(stream);
         let watched = async {
             tokio::select! {
                 biased;

@@ -323,6 +323,8 @@ impl Subscription {
         } else {
             match self.shared.fanout.attach(&self.key, self.cursor) {
                 Attached::Joined(live) => {
+                    // The same, and held once for all who want it.
+                    self.key = live.feed().key.clone();
                     self.live = Some(live);
                     if let Some(since) = self.replaying_since.take() {
                         metrics::observe_replay(since.elapsed());

@@ -1,12 +1,16 @@
 //! What the process that measures and the processes of clients tell each other, a line of JSON each.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     flow::{Flow, Wanted},
     histogram,
+    server::transport::Transport,
     thin::Violations,
 };
 
@@ -46,6 +50,9 @@ pub(crate) struct Opening {
     pub(crate) is_strict: bool,
     /// Whether each asks for gzip, and must get it.
     pub(crate) is_gzip: bool,
+    /// How streams come, where it is not by plain HTTP/1.1, and whom they trust where it is by TLS.
+    pub(crate) transport: Option<Transport>,
+    pub(crate) certificate: Option<PathBuf>,
     /// New connections each second; 0 is as fast as they are let in.
     pub(crate) rate: u64,
 }

@@ -39,6 +39,8 @@ use crate::{
 mod arriving;
 mod batches;
 mod full;
+#[cfg(test)]
+mod hot_path;
 
 /// What wakes the thread, among its sockets.
 pub(super) const WAKE: Token = Token(usize::MAX);

@@ -81,6 +81,14 @@ struct Posts {
 }
 
 impl Sweepers {
+    /// One alone, and where it is reached.
+    #[cfg(test)]
+    pub(super) fn of_one(poll: &Poll) -> io::Result<(Arc<Post>, Self)> {
+        let post = Post::new(poll)?;
+        let posts = vec![Arc::clone(&post)];
+        Ok((post, Self(Arc::new(Posts { posts, next: AtomicUsize::new(0) }))))
+    }
+
     /// Hears what a connection is for.
     pub(crate) fn welcome(&self, arrival: Arrival) {
         self.next().send(Mail::Arrival(Box::new(arrival)));
