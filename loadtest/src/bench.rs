@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    fanout,
+    agreement, fanout,
     fleet::{Coming, Fleet},
     flow::{Flow, Wanted},
     latency::median,
     mixed, network, output,
-    results::{Output, Results, Target},
+    results::{self, Output, Results, Target},
     server::{Peer, Server},
     session::{self, LOOK_EVERY, Measured, Of, Phase, Shape, Turn},
     source::numbered::{Numbered, Schedule},
@@ -118,6 +118,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let herd = said(herd(&size).await?);
 
     results.targets = figures.targets();
+    results.targets.extend(agreement::targets(&results.turns));
     results.targets.extend([
         Target::most(
             "connect, hello and a replay of 10 events: processor time, in the floor's of a connect",
@@ -154,7 +155,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     results.turns.extend([replay, overload]);
     results.turns.extend(found.turns);
     results.turns.extend([mixed, herd]);
-    print_targets(&results.targets);
+    output::line("\ntargets: F is the floor's figure, N is nchan's");
+    results::print_targets(&results.targets);
     for note in &results.notes {
         output::line(note);
     }
@@ -165,21 +167,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 fn said(turn: Turn) -> Turn {
     fanout::print(&turn);
     turn
-}
-
-fn print_targets(targets: &[Target]) {
-    output::line("\ntargets: F is the floor's figure, N is nchan's");
-    for target in targets {
-        let value = target.value.map_or_else(|| "–".to_owned(), |value| target.in_unit(value));
-        let sign = if target.is_least { '≥' } else { '≤' };
-        let word = match target.is_met() {
-            Some(true) => "met",
-            Some(false) => "MISSED",
-            None => "not measured",
-        };
-        let must = target.in_unit(target.must);
-        output::line(format!("  {word:<12} {value:>10}  {sign} {must:<8} {}", target.figure));
-    }
 }
 
 impl Size {
@@ -305,16 +292,6 @@ impl Figures {
                 1.25,
             ),
         ]
-    }
-}
-
-impl Target {
-    fn most(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
-        Self { figure: figure.to_owned(), of, value, must, is_least: false }
-    }
-
-    fn least(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
-        Self { is_least: true, ..Self::most(figure, of, value, must) }
     }
 }
 

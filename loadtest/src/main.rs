@@ -1,8 +1,10 @@
 //! Load on Tidewire from outside, what it costs, and whether everything came.
 
+mod agreement;
 mod arrivals;
 mod bench;
 mod clock;
+mod collector;
 mod content;
 mod crowd;
 mod fanout;
@@ -35,6 +37,7 @@ mod storm;
 mod thin;
 mod timeline;
 mod topics;
+mod traces;
 mod usage;
 mod viewer;
 
@@ -106,6 +109,11 @@ enum Scenario {
     /// are random, cut off at `--event-bytes`. One event goes to all connections at a time. Every
     /// client by gzip inflates all that it gets, as it comes, and is judged like the others.
     Gzip(gzip::Args),
+    /// What traces cost: processor time of publishing an event, and of its deliveries, with traces off,
+    /// with the usual share of them, and with all.
+    ///
+    /// What is recorded goes to a collector in this process, which keeps nothing.
+    Traces(traces::Args),
     /// Memory of each connection: as they have come, and after a million deliveries.
     Idle(idle::Args),
     /// The same deliveries over one topic, over thousands, and by wildcards.
@@ -153,6 +161,7 @@ async fn run(scenario: Scenario) -> anyhow::Result<()> {
         Scenario::Fanout(args) => fanout::run(args).await,
         Scenario::Bench(args) => bench::run(args).await,
         Scenario::Gzip(args) => gzip::run(args).await,
+        Scenario::Traces(args) => traces::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Topics(args) => spread::run(args).await,
         Scenario::Mixed(args) => mixed::run(args).await,
@@ -169,6 +178,7 @@ impl Scenario {
             Self::Fanout(args) => Some(args.output.plain_network),
             Self::Bench(args) => Some(args.output.plain_network),
             Self::Gzip(args) => Some(args.output.plain_network),
+            Self::Traces(args) => Some(args.output.plain_network),
             Self::Idle(args) => Some(args.output.plain_network),
             Self::Topics(args) => Some(args.output.plain_network),
             Self::Mixed(args) | Self::Soak(args) => Some(args.output.plain_network),

@@ -62,9 +62,34 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// One that must be at most so much.
+    pub(crate) fn most(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
+        Self { figure: figure.to_owned(), of, value, must, is_least: false }
+    }
+
+    /// One that must be at least so much.
+    pub(crate) fn least(figure: &str, of: &'static str, value: Option<f64>, must: f64) -> Self {
+        Self { is_least: true, ..Self::most(figure, of, value, must) }
+    }
+
     /// Whether it is met, where it was measured.
     pub(crate) fn is_met(&self) -> Option<bool> {
         self.value.map(|value| if self.is_least { value >= self.must } else { value <= self.must })
+    }
+}
+
+/// Says of each whether it is met.
+pub(crate) fn print_targets(targets: &[Target]) {
+    for target in targets {
+        let value = target.value.map_or_else(|| "–".to_owned(), |value| target.in_unit(value));
+        let sign = if target.is_least { '≥' } else { '≤' };
+        let word = match target.is_met() {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "not measured",
+        };
+        let must = target.in_unit(target.must);
+        output::line(format!("  {word:<12} {value:>10}  {sign} {must:<8} {}", target.figure));
     }
 }
 

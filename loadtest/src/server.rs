@@ -32,6 +32,8 @@ pub(crate) enum Peer {
     Tidewire,
     /// The same with `--compression gzip`, and clients that ask for it.
     TidewireGzip,
+    /// The same with `--metrics false`: it counts nothing.
+    TidewireUncounted,
     /// What one writes first: axum's `Sse` over a `broadcast` channel.
     Naive,
     /// nginx with the module nchan (target/peers, by scripts/setup-peers).
@@ -61,8 +63,7 @@ impl Server {
     /// Starts one on the core that is kept for servers. Returns when it takes connections.
     pub(crate) async fn start(peer: Peer) -> anyhow::Result<Self> {
         if peer.is_hub() {
-            let flags = if peer.is_gzip() { &["--compression", "gzip"][..] } else { &[] };
-            let flags: Vec<_> = flags.iter().copied().map(str::to_owned).collect();
+            let flags: Vec<_> = peer.flags().iter().copied().map(str::to_owned).collect();
             let mut hub = Self::hub(&flags)?;
             hub.peer = peer;
             return Ok(hub);
@@ -108,6 +109,14 @@ impl Server {
         })
     }
 
+    /// What a hub tells at `/metrics`, where it counts.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        match &self.running {
+            Running::Hub(hub) if self.peer != Peer::TidewireUncounted => Some(hub.metrics().await),
+            _ => None,
+        }
+    }
+
     /// Its process, and those that it has started.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let first = match &self.running {
@@ -143,6 +152,7 @@ impl std::fmt::Display for Peer {
             Self::Floor => "floor",
             Self::Tidewire => "tidewire",
             Self::TidewireGzip => "tidewire, gzip",
+            Self::TidewireUncounted => "tidewire, uncounted",
             Self::Naive => "naive axum",
             Self::Nchan => "nchan",
             Self::Centrifugo => "centrifugo",
@@ -152,7 +162,16 @@ impl std::fmt::Display for Peer {
 
 impl Peer {
     pub(crate) fn is_hub(self) -> bool {
-        matches!(self, Self::Tidewire | Self::TidewireGzip)
+        matches!(self, Self::Tidewire | Self::TidewireGzip | Self::TidewireUncounted)
+    }
+
+    /// Of a hub, what makes it this kind.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::TidewireGzip => &["--compression", "gzip"],
+            Self::TidewireUncounted => &["--metrics", "false"],
+            _ => &[],
+        }
     }
 
     /// Whether its clients ask for gzip, and must get it.
@@ -178,9 +197,9 @@ impl Peer {
     /// Whether it is there to be run.
     pub(crate) fn is_available(self) -> bool {
         match self {
-            Self::Floor | Self::Tidewire | Self::TidewireGzip | Self::Naive => true,
             Self::Nchan => peers::installed("nginx").is_some(),
             Self::Centrifugo => peers::installed("centrifugo").is_some(),
+            _ => true,
         }
     }
 
@@ -189,23 +208,23 @@ impl Peer {
             peers::installed(name).with_context(|| format!("{self}: run scripts/setup-peers"))
         };
         Ok(match self {
-            Self::Tidewire | Self::TidewireGzip => bail!("a hub is started as a hub"),
             Self::Floor => peers::floor(http, control)?,
             Self::Naive => peers::naive(http)?,
             Self::Nchan => peers::nchan(&program("nginx")?, http, home)?,
             Self::Centrifugo => peers::centrifugo(&program("centrifugo")?, http, home)?,
+            _ => bail!("a hub is started as a hub"),
         })
     }
 
     fn path(self) -> [String; 2] {
         let (before, behind) = match self {
             Self::Floor => ("/", ""),
-            Self::Tidewire | Self::TidewireGzip => ("/v1/events?topic=", ""),
             Self::Naive => ("/events?topic=", ""),
             Self::Nchan => ("/sub/", ""),
             Self::Centrifugo => {
                 ("/connection/uni_sse?cf_connect=%7B%22subs%22:%7B%22", "%22:%7B%7D%7D%7D")
             }
+            _ => ("/v1/events?topic=", ""),
         };
         [before.to_owned(), behind.to_owned()]
     }
@@ -226,7 +245,7 @@ impl Peer {
                     body.len()
                 )
             }
-            Self::Floor | Self::Tidewire | Self::TidewireGzip | Self::Naive => format!(
+            _ => format!(
                 "POST /publish?topic={topic} HTTP/1.1\r\nHost: peer\r\n\
                  Content-Length: {length}\r\n\r\n{data}"
             ),
