@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    fanout,
+    agreement, fanout,
     fleet::{Coming, Fleet},
     flow::{Flow, Wanted},
     latency::median,
@@ -123,6 +123,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let topic_memory = topic_memory::measure(size.connections).await?;
 
     results.targets = figures.targets();
+    results.targets.extend(agreement::targets(&results.turns));
     results.targets.extend([
         Target::most(
             "connect, hello and a replay of 10 events: processor time, in the floor's of a connect",

@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::{
+    agreement,
     content::Content,
+    latency::median,
     network, output,
-    results::{Output, Results},
+    results::{self, Output, Results, Target},
     server::Peer,
     session::{self, Each, Measured, Of, Phase, Shape, Turn},
     source::numbered::Schedule,
@@ -49,6 +51,8 @@ pub(crate) struct Args {
 
 /// Time to settle before memory is read.
 const SETTLE: Duration = Duration::from_secs(2);
+/// What metrics may make of a delivery's processor time: a few per cent more.
+const COUNTING_MAX: f64 = 1.05;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     ensure!(args.connections > 0 && args.rate > 0.0, "--connections and --rate begin above 0");
@@ -70,7 +74,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             results.turns.push(turn);
         }
     }
+    results.targets = agreement::targets(&results.turns);
+    results.targets.extend(args.burst.iter().filter_map(|burst| counting(&results.turns, *burst)));
+    results::print_targets(&results.targets);
     results.finish(&args.output)
+}
+
+/// What counting costs, where a hub that counts and one that does not had their turns.
+fn counting(turns: &[Turn], burst: u64) -> Option<Target> {
+    let cost = |peer: Peer| {
+        let turns = turns.iter().filter(|turn| turn.peer == peer);
+        let costs = turns.filter_map(|turn| turn.phase(Of::Processor, |size| size == burst));
+        median(costs.map(Phase::cpu_us).collect())
+    };
+    let ratio = cost(Peer::Tidewire) / cost(Peer::TidewireUncounted);
+    let figure =
+        format!("processor time of a delivery with metrics, {burst} at once, in that without");
+    (!ratio.is_nan()).then(|| Target::most(&figure, "×", Some(ratio), COUNTING_MAX))
 }
 
 /// For each size of bursts what it costs, and for the first how long it takes.
@@ -114,7 +134,9 @@ fn print_phase(phase: &Phase) {
             phase.wire_bytes,
         ),
         Of::Latency => {
-            format!("p50 {:.1}, p99 {:.1}, max {:.1} ms", phase.p50_ms, phase.p99_ms, phase.max_ms)
+            let told = phase.told.map_or_else(String::new, |told| format!(" ({told})"));
+            let Phase { p50_ms, p99_ms, max_ms, .. } = phase;
+            format!("p50 {p50_ms:.1}, p99 {p99_ms:.1}, max {max_ms:.1} ms{told}")
         }
     };
     output::line(format!(

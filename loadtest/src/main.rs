@@ -1,8 +1,10 @@
 //! Load on Tidewire from outside, what it costs, and whether everything came.
 
+mod agreement;
 mod arrivals;
 mod bench;
 mod clock;
+mod collector;
 mod content;
 mod crowd;
 mod fanout;
@@ -39,6 +41,7 @@ mod thin;
 mod timeline;
 mod topic_memory;
 mod topics;
+mod traces;
 mod transports;
 mod usage;
 mod viewer;
@@ -117,6 +120,11 @@ enum Scenario {
     /// Every handshake is a full one: clients bring no tickets. Streams of HTTP/2 come alone on a
     /// connection, or a hundred on each.
     Transports(transports::Args),
+    /// What traces cost: processor time of publishing an event, and of its deliveries, with traces off,
+    /// with the usual share of them, and with all.
+    ///
+    /// What is recorded goes to a collector in this process, which keeps nothing.
+    Traces(traces::Args),
     /// Memory of each connection: as they have come, and after a million deliveries.
     Idle(idle::Args),
     /// The same deliveries over one topic, over thousands, and by wildcards.
@@ -181,6 +189,7 @@ async fn run(scenario: Scenario) -> anyhow::Result<()> {
         Scenario::Bench(args) => bench::run(args).await,
         Scenario::Gzip(args) => gzip::run(args).await,
         Scenario::Transports(args) => transports::run(args).await,
+        Scenario::Traces(args) => traces::run(args).await,
         Scenario::Idle(args) => idle::run(args).await,
         Scenario::Topics(args) => spread::run(args).await,
         Scenario::TopicMemory(args) => topic_memory::run(args).await,
@@ -201,6 +210,7 @@ impl Scenario {
             Self::Bench(args) => Some(args.output.plain_network),
             Self::Gzip(args) => Some(args.output.plain_network),
             Self::Transports(args) => Some(args.output.plain_network),
+            Self::Traces(args) => Some(args.output.plain_network),
             Self::Idle(args) => Some(args.output.plain_network),
             Self::Topics(args) => Some(args.output.plain_network),
             Self::TopicMemory(args) => Some(args.output.plain_network),

@@ -45,6 +45,7 @@ pub(crate) fn render(results: &Results) -> String {
 fn title(scenario: &str) -> &'static str {
     match scenario {
         "bench" => "Tidewire beside the floor and other servers",
+        "traces" => "Traces: what they cost",
         "fanout" => "Fan-out: what a delivery costs",
         "gzip" => "gzip: what it saves and what it costs",
         "idle" => "Idle connections: what they cost in memory",

@@ -68,11 +68,12 @@ impl Args {
     }
 }
 
+/// What is published, as fast as receipts come.
 #[derive(Debug, Clone, Copy)]
-struct Load {
-    in_flight: usize,
-    events: usize,
-    event_bytes: usize,
+pub(crate) struct Load {
+    pub(crate) in_flight: usize,
+    pub(crate) events: usize,
+    pub(crate) event_bytes: usize,
 }
 
 impl Load {
@@ -83,8 +84,8 @@ impl Load {
 }
 
 /// How one row went.
-struct Outcome {
-    elapsed: Duration,
+pub(crate) struct Outcome {
+    pub(crate) elapsed: Duration,
     /// The median, and the 99th percentile.
     receipts: [Duration; 2],
 }
@@ -113,7 +114,7 @@ fn print_head(rest: &str) {
 }
 
 /// Publishes over one stream. Each event gets a random id from the client.
-async fn through_grpc(grpc: &str, load: &Load) -> anyhow::Result<Outcome> {
+pub(crate) async fn through_grpc(grpc: &str, load: &Load) -> anyhow::Result<Outcome> {
     let (sending, mut receipts) = pipeline::open(grpc, load.in_flight)?;
     let taking = tokio::spawn(async move {
         let mut latencies = Latencies::default();

@@ -59,6 +59,8 @@ pub(crate) enum Peer {
     #[value(name = "tidewire-h2c-shared")]
     #[serde(rename = "tidewire-h2c-shared")]
     TidewireH2cShared,
+    /// The same with `--metrics false`: it counts nothing.
+    TidewireUncounted,
     /// What one writes first: axum's `Sse` over a `broadcast` channel.
     Naive,
     /// nginx with the module nchan (target/peers, by scripts/setup-peers).
@@ -162,6 +164,16 @@ impl Server {
             publish,
             running: Running::Hub { hub: Box::new(hub), certificate: None },
         })
+    }
+
+    /// What a hub tells at `/metrics`, where it counts.
+    pub(crate) async fn metrics(&self) -> Option<String> {
+        match &self.running {
+            Running::Hub { hub, .. } if self.peer != Peer::TidewireUncounted => {
+                Some(hub.metrics().await)
+            }
+            _ => None,
+        }
     }
 
     /// Its process, and those that it has started.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    agreement::{Counted, Told},
     content::Content,
     fleet::{Coming, Fleet, Verdict},
     flow::{Flow, Wanted},
@@ -114,6 +115,8 @@ pub(crate) struct Phase {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
+    /// Of how long deliveries took, what the hub itself tells.
+    pub(crate) told: Option<Told>,
 }
 
 impl Turn {
@@ -126,6 +129,11 @@ impl Turn {
 impl Phase {
     pub(crate) fn cpu_us(&self) -> f64 {
         self.own_us + self.kernel_us
+    }
+
+    /// By how many deliveries the hub's count is another than that of its clients.
+    fn miscounted(&self) -> u64 {
+        self.told.map_or(0, |told| told.deliveries.abs_diff(self.deliveries))
     }
 }
 
@@ -141,7 +149,7 @@ pub(crate) async fn run_compared(peer: Peer, shape: &Shape) -> anyhow::Result<Tu
 
 /// Runs one turn of a server that has just been started.
 #[expect(clippy::cast_precision_loss, reason = "counts and sizes are far below 2^52")]
-async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
+pub(crate) async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
     let pids = server.pids();
     let connections = shape.connections.max(1) as f64;
     let flow = Flow { number: 0, topics: shape.topics };
@@ -176,12 +184,18 @@ async fn run_on(mut server: Server, shape: &Shape) -> anyhow::Result<Turn> {
     let mut phases = Vec::new();
     for measured in &shape.phases {
         sleep(PAUSE).await;
-        phases.push(phase(&mut numbered, &mut fleet, &pids, measured).await?);
+        let counted = if measured.of == Of::Latency { Counted::by(&server).await } else { None };
+        let mut phase = phase(&mut numbered, &mut fleet, &pids, measured).await?;
+        if let Some(counted) = counted {
+            phase.told = Some(counted.since(&server, &phase).await?);
+        }
+        phases.push(phase);
     }
     sleep(shape.settle).await;
     let after_bytes = each(usage::private_bytes(&pids)?);
     let timeline = timeline.stop().await?;
-    let verdict = fleet.finish(&[numbered.record]).await?;
+    let mut verdict = fleet.finish(&[numbered.record]).await?;
+    verdict.violations.miscounted = phases.iter().map(Phase::miscounted).sum();
     let (peer, connections) = (server.peer, shape.connections);
     // What one connection among many costs cannot be seen by one alone.
     let each = (connections > 1).then_some(Each { connect_us, idle_bytes, after_bytes });
@@ -261,6 +275,7 @@ impl Look {
             p50_ms: times.percentile_ms(50),
             p99_ms: times.percentile_ms(99),
             max_ms: times.max_ms(),
+            told: None,
         })
     }
 }

@@ -7,7 +7,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use crate::{
 
 /// Bytes of a log filter.
 const LOG_FILTER_BYTES_MAX: usize = 4 * 1024;
+const UNCOUNTED: &str = "nothing is counted: this process runs with --metrics false\n";
 
 /// Serves the port until it is told to stop.
 pub(crate) async fn serve(
@@ -74,6 +75,12 @@ async fn change_log_filter(
     }
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
+/// Where nothing is counted, a page without metrics would look like a process in good health.
+async fn scrape(State(metrics): State<Metrics>) -> Response {
+    match metrics.render() {
+        Some(text) => {
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        None => (StatusCode::NOT_FOUND, UNCOUNTED).into_response(),
+    }
 }

@@ -95,7 +95,7 @@ async fn live(role: &impl Role, shutdown: Shutdown, log_filter: LogFilter) -> an
         ReadyFile::remove_stale(path)?;
     }
     let open_files_max = open_files::raise_limit();
-    let metrics = Metrics::install()?;
+    let metrics = Metrics::install(role.process().metrics)?;
     role.describe_metrics();
     let traces = Traces::begin(&role.process().traces, role.name())?;
 

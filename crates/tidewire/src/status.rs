@@ -101,7 +101,7 @@ impl Status {
     }
 
     fn samples(&self) -> Samples {
-        Samples::parse(&self.0.metrics.render())
+        Samples::parse(&self.0.metrics.render().unwrap_or_default())
     }
 
     async fn report(&self, samples: &Samples) -> Report {

@@ -41,20 +41,27 @@ pub(crate) fn log(args: &TelemetryArgs) -> anyhow::Result<LogFilter> {
     Ok(filter)
 }
 
-/// What has been counted, for whoever scrapes it. Cheap to clone.
+/// What has been counted, for whoever scrapes it; nothing where nothing is. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Metrics {
+pub(crate) struct Metrics(Option<Counted>);
+
+#[derive(Clone)]
+struct Counted {
     exporter: PrometheusHandle,
     tallies: Arc<Tallies>,
     looked: Arc<Looked>,
 }
 
 impl Metrics {
-    /// Installs the recorder that every service counts with.
+    /// Installs the recorder that every service counts with, where anything is to be counted. What
+    /// counts without one does nothing.
     ///
     /// # Errors
     /// Where there is one already.
-    pub(crate) fn install() -> anyhow::Result<Self> {
+    pub(crate) fn install(is_wanted: bool) -> anyhow::Result<Self> {
+        if !is_wanted {
+            return Ok(Self(None));
+        }
         let tallies = Arc::new(Tallies::default());
         for metric in reference::metrics() {
             if let Kind::Histogram(bounds) = metric.kind {
@@ -65,14 +72,16 @@ impl Metrics {
         let handle = exporter.handle();
         let telling = Telling { exporter, tallies: Arc::clone(&tallies) };
         metrics::set_global_recorder(telling).context("metrics")?;
-        Ok(Self { exporter: handle, tallies, looked: Arc::new(Looked::begin()) })
+        let looked = Arc::new(Looked::begin());
+        Ok(Self(Some(Counted { exporter: handle, tallies, looked })))
     }
 
     /// Everything counted up to now, in Prometheus' text format.
-    pub(crate) fn render(&self) -> String {
-        self.looked.look();
-        let mut text = self.exporter.render();
-        self.tallies.render(&mut text);
-        text
+    pub(crate) fn render(&self) -> Option<String> {
+        let Counted { exporter, tallies, looked } = self.0.as_ref()?;
+        looked.look();
+        let mut text = exporter.render();
+        tallies.render(&mut text);
+        Some(text)
     }
 }

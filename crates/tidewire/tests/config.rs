@@ -150,6 +150,7 @@ fn a_value_that_is_not_allowed_is_refused_in_the_spelling_in_which_it_was_given(
         ("otlp_endpoint", "http://", "a collector's address"),
         ("trace_sample_ratio", "1.1", "from 0 to 1"),
         ("trace_sample_ratio", "NaN", "from 0 to 1"),
+        ("metrics", "sometimes", "true, false"),
         ("page", "maybe", "true, false"),
     ] {
         value_is_refused("standalone", name, value, range);
@@ -315,6 +316,7 @@ fn each_service_has_its_own_settings_and_one_is_meant_where_none_is_named() {
         "ready_file",
         "log_filter",
         "log_format",
+        "metrics",
         "otlp_endpoint",
         "trace_sample_ratio",
     ];

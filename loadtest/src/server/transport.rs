@@ -34,6 +34,7 @@ impl Peer {
         match self {
             Self::TidewireGzip => &["--compression", "gzip"],
             Self::TidewireHyper => &["--lean-streams", "false"],
+            Self::TidewireUncounted => &["--metrics", "false"],
             _ => &[],
         }
     }
@@ -43,6 +44,7 @@ impl Peer {
         match self {
             Self::TidewireGzip => "tidewire, gzip",
             Self::TidewireHyper => "tidewire, HTTP/1.1 by hyper",
+            Self::TidewireUncounted => "tidewire, uncounted",
             Self::TidewireTls => "tidewire, HTTP/1.1 over TLS",
             Self::TidewireHttp2 => "tidewire, HTTP/2 over TLS",
             Self::TidewireHttp2Shared => "tidewire, HTTP/2 over TLS, 100 streams a connection",

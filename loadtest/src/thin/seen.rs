@@ -174,10 +174,12 @@ pub(crate) struct Violations {
     pub(crate) other_content: u64,
     /// Subscribers that still lacked an event when all was over.
     pub(crate) incomplete: u64,
+    /// Deliveries that the hub's own metric has too few or too many of.
+    pub(crate) miscounted: u64,
 }
 
 impl Violations {
-    pub(crate) fn named(&self) -> [(&'static str, u64); 10] {
+    pub(crate) fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("lost", self.lost),
             ("repeated or out of order", self.repeated),
@@ -189,6 +191,7 @@ impl Violations {
             ("streams that ended", self.ended),
             ("other content", self.other_content),
             ("incomplete", self.incomplete),
+            ("counted otherwise by the hub", self.miscounted),
         ]
     }
 
@@ -203,6 +206,7 @@ impl Violations {
         self.ended += others.ended;
         self.other_content += others.other_content;
         self.incomplete += others.incomplete;
+        self.miscounted += others.miscounted;
     }
 
     pub(crate) fn total(&self) -> u64 {

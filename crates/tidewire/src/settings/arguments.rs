@@ -421,6 +421,11 @@ pub(crate) struct ProcessArgs {
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArgs,
 
+    /// Whether anything is counted. If not, /metrics answers 404 and the status page has hardly a
+    /// figure: to measure what counting costs, or where somebody else counts.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) metrics: bool,
+
     #[command(flatten)]
     pub(crate) traces: TracesArgs,
 

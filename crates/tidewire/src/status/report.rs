@@ -19,6 +19,8 @@ pub(crate) struct Report {
     at: u64,
     role: &'static str,
     version: &'static str,
+    /// Whether anything is; if not, what is counted elsewhere is null or empty here.
+    is_counted: bool,
     /// What keeps it from being ready; empty when it is.
     missing: Vec<String>,
     connections: Connections,
@@ -26,7 +28,8 @@ pub(crate) struct Report {
     latency: Option<Latency>,
     window: Window,
     tail: Tail,
-    backbone: Backbone,
+    /// Which is known from the metrics alone.
+    backbone: Option<Backbone>,
     replays: Replays,
     gaps: BTreeMap<String, f64>,
     refused: BTreeMap<String, f64>,
@@ -139,6 +142,7 @@ impl Report {
             at: UnixMillis::now().0,
             role,
             version: env!("CARGO_PKG_VERSION"),
+            is_counted: !samples.is_empty(),
             missing,
             connections: Connections {
                 now: value("tidewire_edge_connections"),
@@ -170,7 +174,7 @@ impl Report {
                 lag_seconds: value("tidewire_edge_tail_lag_seconds"),
                 interruptions: value("tidewire_edge_tail_interruptions_total"),
             },
-            backbone: Backbone::of(samples),
+            backbone: (!samples.is_empty()).then(|| Backbone::of(samples)),
             replays: Replays {
                 in_flight: value("tidewire_edge_replays_in_flight"),
                 queued: value("tidewire_edge_replays_queued"),
@@ -269,11 +273,20 @@ mod tests {
 
     #[test]
     fn what_a_process_does_not_have_is_null() {
-        let report = report("");
+        let report = report("process_threads 4\n");
+        assert_eq!(report["is_counted"], true);
         assert_eq!(report["connections"]["now"], Value::Null);
         assert_eq!(report["latency"], Value::Null);
         assert_eq!(report["drain"]["state"], "serving");
         assert_eq!(report["backbone"]["connected"], false);
+        assert_eq!(report["process"]["uptime_seconds"], 5);
+    }
+
+    #[test]
+    fn where_nothing_is_counted_the_report_says_so_and_knows_no_backbone() {
+        let report = report("");
+        assert_eq!(report["is_counted"], false);
+        assert_eq!(report["backbone"], Value::Null);
         assert_eq!(report["process"]["uptime_seconds"], 5);
     }
 

@@ -22,6 +22,11 @@ impl Samples {
         samples
     }
 
+    /// Whether there are none: nothing is counted here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The value of a metric of one series.
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
         self.of(name).first().map(|sample| sample.value)

@@ -3,12 +3,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tidewire_client::{EventData, NewEvent, Topic};
+use serde_json::json;
+use tidewire_client::{EventData, Item, NewEvent, Topic};
 use tidewire_testbed::Process;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 use super::{
-    hub::{Hub, tidewire},
+    hub::{Flags, Hub, tidewire},
     raw,
 };
 
@@ -30,6 +31,27 @@ async fn nothing_that_clients_send_makes_a_series_with_a_log_of_its_own() {
 async fn nothing_that_clients_send_makes_a_series_over_nats() {
     let mut hub = Hub::over_one_nats_server().await;
     no_new_series(&mut hub).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_counts_nothing_says_so_and_serves() {
+    let flags: &[&str] = &["--metrics", "false"];
+    let of_edge = if Hub::is_one_process() { &[] } else { flags };
+    let mut hub = Hub::start_with(Flags { ingest: flags, edge: of_edge }).await;
+    let mut subscriber = hub.subscriber("counted.>").build().unwrap();
+    assert!(matches!(subscriber.next().await.unwrap(), Item::Connected { .. }));
+    let topic = Topic::parse("counted.not").unwrap();
+    let event = NewEvent::new(topic, EventData::parse("x", 1).unwrap());
+    hub.publisher().publish(event).await.unwrap();
+    assert!(matches!(subscriber.next().await.unwrap(), Item::Event { .. }));
+    for process in hub.processes() {
+        let metrics = raw::get(&process.operations, "/metrics", &[]).await;
+        assert_eq!(metrics.status, 404);
+        assert!(metrics.body.contains("--metrics false"), "{}", metrics.body);
+        let status = raw::get(&process.operations, "/status", &[]).await.body;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        assert_eq!((&status["is_counted"], &status["missing"]), (&false.into(), &json!([])));
+    }
 }
 
 async fn no_new_series(hub: &mut Hub) {
