@@ -52,8 +52,8 @@ async fn the_status_says_who_is_there_who_was_refused_and_who_reads_nothing() {
     assert!(!text.contains("secret-topic"), "nothing of what somebody asks for");
 
     // The same figures as a scrape has.
-    let metric = hub.edge.metric("tidewire_edge_window_events ").await;
-    assert_eq!(status["window"]["events"], metric);
+    let metric = hub.edge.metric("tidewire_edge_connections_max ").await;
+    assert_eq!(status["connections"]["max"], metric);
 }
 
 #[tokio::test(flavor = "multi_thread")]
