@@ -27,6 +27,7 @@ mod processes;
 mod publish;
 mod results;
 mod rollout;
+mod rounds;
 mod scale;
 mod server;
 mod session;

@@ -5,13 +5,11 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::{
-    fanout,
-    latency::median,
-    network, output,
+    fanout, network, output,
     results::{Output, Results},
+    rounds::{Medians, Rounds},
     server::Peer,
-    session::{self, Each, Measured, Of, Phase, Shape, Turn},
-    source::numbered::Schedule,
+    session::{self, Phase, Shape, Turn},
 };
 
 /// Who connects, and what flows.
@@ -23,15 +21,8 @@ pub(crate) struct Args {
     /// Bytes of an event's data.
     #[arg(long, default_value_t = 300)]
     event_bytes: usize,
-    /// Events each second.
-    #[arg(long, default_value_t = 20.0)]
-    rate: f64,
-    /// Events of a turn.
-    #[arg(long, default_value_t = 60)]
-    events: u64,
-    /// How often each way has its turn.
-    #[arg(long, default_value_t = 3)]
-    rounds: u64,
+    #[command(flatten)]
+    rounds: Rounds,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -50,11 +41,11 @@ const WAYS: [Peer; 7] = [
 ];
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    ensure!(args.streams > 1 && args.rate > 0.0, "--streams begins at 2, and --rate above 0");
-    ensure!(args.events > 0 && args.rounds > 0, "--events and --rounds begin at 1");
+    ensure!(args.streams > 1, "--streams begins at 2");
+    args.rounds.check()?;
     output::line(network::describe());
     let mut results = Results::new("transports");
-    for _ in 0..args.rounds {
+    for _ in 0..args.rounds.rounds {
         for way in WAYS {
             let turn = session::run(way, &args.shape()).await?;
             fanout::print(&turn);
@@ -78,31 +69,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 impl Args {
     fn shape(&self) -> Shape {
         let mut shape = Shape::of_one_topic(self.streams, self.event_bytes, SETTLE);
-        let what = "one event at a time".to_owned();
-        let schedule = Schedule { rate: self.rate, burst: 1, bursts: self.events };
-        shape.phases = vec![Measured { what, of: Of::Processor, schedule }];
+        shape.phases = self.rounds.phases("one event at a time".to_owned());
         shape
     }
 }
 
 /// Medians of one way's turns.
 fn row(way: Peer, turns: &[Turn]) -> String {
-    let turns: Vec<_> = turns.iter().filter(|turn| turn.peer == way).collect();
-    let phases = |figure: fn(&Phase) -> f64| {
-        median(turns.iter().flat_map(|turn| &turn.phases).map(figure).collect())
-    };
-    let each = |figure: fn(&Each) -> f64| {
-        median(turns.iter().filter_map(|turn| turn.each.as_ref()).map(figure).collect())
-    };
+    let medians = Medians::of(turns, way);
     format!(
         "{:<52} {:>14.0} {:>7.0} {:>10.0} {:>13.2} {:>5.2} {:>6.2} {:>5.0}",
         way.to_string(),
-        each(|each| each.idle_bytes),
-        each(|each| each.after_bytes),
-        each(|each| each.connect_us),
-        phases(Phase::cpu_us),
-        phases(|phase| phase.own_us),
-        phases(|phase| phase.kernel_us),
-        phases(|phase| phase.wire_bytes),
+        medians.each(|each| each.idle_bytes),
+        medians.each(|each| each.after_bytes),
+        medians.each(|each| each.connect_us),
+        medians.phases(Phase::cpu_us),
+        medians.phases(|phase| phase.own_us),
+        medians.phases(|phase| phase.kernel_us),
+        medians.phases(|phase| phase.wire_bytes),
     )
 }

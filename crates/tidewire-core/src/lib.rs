@@ -33,6 +33,6 @@ pub use invalid::Invalid;
 pub use metric::Metric;
 pub use relay::{EdgeNumber, Relay, RelayError, WordStream};
 pub use resume_point::ResumePoint;
-pub use seldom::Seldom;
+pub use seldom::{Seldom, SeldomEach};
 pub use topic::Topic;
 pub use trace_parent::TraceParent;

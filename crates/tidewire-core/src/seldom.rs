@@ -32,6 +32,27 @@ impl Seldom {
     }
 }
 
+/// The same for several kinds, which are few and known.
+#[derive(Debug, Default)]
+pub struct SeldomEach(Vec<(&'static str, Seldom)>);
+
+impl SeldomEach {
+    /// None of which anything has been told.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Counts one of a kind, as [`Seldom::count`] does.
+    pub fn count(&mut self, kind: &'static str, now: Duration) -> Option<u64> {
+        let at = self.0.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            self.0.push((kind, Seldom::new()));
+            self.0.len() - 1
+        });
+        self.0[at].1.count(now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +62,13 @@ mod tests {
         let mut seldom = Seldom::new();
         let counted = [0, 1, 59, 60, 61, 500].map(|s| seldom.count(Duration::from_secs(s)));
         assert_eq!(counted, [Some(1), None, None, Some(3), None, Some(2)]);
+    }
+
+    #[test]
+    fn each_kind_is_told_by_itself() {
+        let mut seldom = SeldomEach::new();
+        let counted = [("a", 0), ("b", 1), ("a", 2), ("b", 61), ("a", 62)];
+        let counted = counted.map(|(kind, s)| seldom.count(kind, Duration::from_secs(s)));
+        assert_eq!(counted, [Some(1), Some(1), None, Some(1), Some(2)]);
     }
 }

@@ -50,13 +50,9 @@ impl Admission {
         self.connections.take(client)
     }
 
-    /// Room for a subscription, once its head is read. Without a peer it came by no connection.
-    pub(crate) fn subscription(
-        &self,
-        peer: Option<IpAddr>,
-        headers: &HeaderMap,
-    ) -> Result<Place, Full> {
-        self.subscriptions.take(self.client(peer, headers))
+    /// Room for a subscription of a client. Without one it came by no connection.
+    pub(crate) fn subscription(&self, client: Option<ClientAddress>) -> Result<Place, Full> {
+        self.subscriptions.take(client)
     }
 
     /// Whom a request counts for; `None` where it came by no connection.

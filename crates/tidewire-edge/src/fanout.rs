@@ -259,7 +259,7 @@ impl State {
             }
         }
         if let Some(traced) = traced {
-            processing.handed(traced, found.iter().map(|slot| self.feeds[*slot].subscribers));
+            processing.handed(traced, found.len(), recipients);
         }
         self.evicted_since_sweep += window.push(entry);
         recipients

@@ -1,6 +1,6 @@
 //! The edge's public routes.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -19,7 +19,7 @@ use tracing::debug;
 use crate::{
     Acknowledged, Coding, Config, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
-    client_address::Peer,
+    client_address::{ClientAddress, Peer},
     connection::Asked,
     event_stream::{Carrier, EventStream, Frames},
     form::Form,
@@ -70,35 +70,56 @@ async fn subscribe(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    // Not by extractors, which copy all headers.
-    let peer = address(request.extensions_mut().remove().map(Extension));
-    let asked = request.extensions_mut().remove().map(Extension);
-    let carrier = request.extensions_mut().remove().map(Extension);
-    let headers = request.headers();
-    let client = shared.client(peer, headers);
+    let asking = Asking::of(&mut request, &shared);
+    let (headers, client) = (request.headers(), asking.client);
     let mut connect = shared.traces.connect("GET", "/v1/events", headers);
     let query = request.uri().query().unwrap_or_default();
-    let answer = begin(&shared, query, peer, asked, carrier, headers, &mut connect).await;
-    connect.answered(status_of(&answer));
-    answer.inspect_err(|_| shared.notes.note(BAD_REQUEST, client))
+    let answer = begin(&shared, query, headers, asking, &mut connect).await;
+    concluded(&shared, client, connect, answer)
 }
 
 async fn subscribe_posted(
     State(shared): State<Arc<Shared>>,
-    peer: Option<Extension<Peer>>,
-    asked: Option<Extension<Asked>>,
-    carrier: Option<Extension<Carrier>>,
-    headers: HeaderMap,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, Problem> {
-    let peer = address(peer);
-    let client = shared.client(peer, &headers);
+    let asking = Asking::of(&mut request, &shared);
+    let (headers, client) = (request.headers().clone(), asking.client);
     let mut connect = shared.traces.connect("POST", "/v1/events:subscribe", &headers);
     let begun = async {
         let query = posted::query(request, shared.config.header_timeout).await?;
-        begin(&shared, &query, peer, asked, carrier, &headers, &mut connect).await
+        begin(&shared, &query, &headers, asking, &mut connect).await
     };
     let answer = begun.await;
+    concluded(&shared, client, connect, answer)
+}
+
+/// What is known of a request for a stream beside what it says.
+struct Asking {
+    /// Whom it counts for.
+    client: Option<ClientAddress>,
+    /// Since when its client waits.
+    since: Instant,
+    carrier: Option<Carrier>,
+}
+
+impl Asking {
+    /// Takes it from whoever carries the connection. Not by extractors, which copy all headers.
+    fn of(request: &mut Request, shared: &Shared) -> Self {
+        let extensions = request.extensions_mut();
+        let peer = extensions.remove().map(|Peer(address)| address);
+        let since = extensions.remove().map_or_else(Instant::now, |Asked(at)| at);
+        let carrier = extensions.remove();
+        Self { client: shared.admission.client(peer, request.headers()), since, carrier }
+    }
+}
+
+/// Says what became of a request for a stream to those who are told.
+fn concluded(
+    shared: &Shared,
+    client: Option<ClientAddress>,
+    connect: ConnectSpan,
+    answer: Result<Response, Problem>,
+) -> Result<Response, Problem> {
     connect.answered(status_of(&answer));
     answer.inspect_err(|_| shared.notes.note(BAD_REQUEST, client))
 }
@@ -111,10 +132,8 @@ fn status_of(answer: &Result<Response, Problem>) -> StatusCode {
 async fn begin(
     shared: &Arc<Shared>,
     query: &str,
-    peer: Option<IpAddr>,
-    asked: Option<Extension<Asked>>,
-    carrier: Option<Extension<Carrier>>,
     headers: &HeaderMap,
+    Asking { client, since, carrier }: Asking,
     connect: &mut ConnectSpan,
 ) -> Result<Response, Problem> {
     let form = Form::parse(query, headers)?;
@@ -123,13 +142,10 @@ async fn begin(
         request.coding = Coding::Identity;
     }
     let (coding, point) = (request.coding, request.point());
-    let client = shared.client(peer, headers);
-    let carrier = carrier.map(|Extension(carrier)| carrier);
-    let place = match admit(shared, peer, headers) {
+    let place = match admit(shared, client) {
         Ok(place) => place,
         Err(refusal) => return Ok(refusal.answer(shared, client, form, point, carrier)),
     };
-    let since = asked.map_or_else(Instant::now, |Extension(Asked(at))| at);
     match Subscription::begin(shared.clone(), request, Audience::Stream, since).await {
         Ok((mut subscription, start)) => {
             if let Start::Gap(gap) = &start {
@@ -155,11 +171,12 @@ async fn answer_poll(
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (peer, query) = (address(peer), query.as_deref().unwrap_or_default());
-    let client = shared.client(peer, &headers);
+    let query = query.as_deref().unwrap_or_default();
+    let peer = peer.map(|Extension(Peer(address))| address);
+    let client = shared.admission.client(peer, &headers);
     let request = PollRequest::parse(query, &headers)
         .inspect_err(|_| shared.notes.note(BAD_REQUEST, client))?;
-    let refusal = match admit(&shared, peer, &headers) {
+    let refusal = match admit(&shared, client) {
         Ok(place) => match poll::poll(shared.clone(), request).await {
             Ok((answer, share)) => return Ok(poll_response(answer.to_json(), (share, place))),
             Err(PollError::Stopping) => Refusal::DRAINING,
@@ -193,17 +210,12 @@ async fn acknowledge(
     }
 }
 
-/// Where a request's connection comes from.
-fn address(peer: Option<Extension<Peer>>) -> Option<IpAddr> {
-    peer.map(|Extension(Peer(address))| address)
-}
-
 /// A place for one more subscription, or why there is none.
-fn admit(shared: &Shared, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<Place, Refusal> {
+fn admit(shared: &Shared, client: Option<ClientAddress>) -> Result<Place, Refusal> {
     if shared.drain.has_begun() {
         return Err(Refusal::DRAINING);
     }
-    shared.admission.subscription(peer, headers).map_err(Refusal::of)
+    shared.admission.subscription(client).map_err(Refusal::of)
 }
 
 /// Leaves in pieces, so that it is the client that takes them who gives its share and place back.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use tidewire_core::{Seldom, UnixMillis};
+use tidewire_core::{SeldomEach, UnixMillis};
 use tokio::time::Instant;
 
 use crate::{
@@ -23,8 +23,8 @@ const KEPT_MAX: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Notes {
     begun: Instant,
-    /// When a line was last logged about each reason. There are few, all of them ours.
-    told: Mutex<Vec<(&'static str, Seldom)>>,
+    /// When a line was last logged about each reason, all of which are ours.
+    told: Mutex<SeldomEach>,
     refusals: Kept<(&'static str, Option<ClientAddress>)>,
     gaps: Kept<(GapReason, Option<ClientAddress>)>,
 }
@@ -51,12 +51,7 @@ impl Notes {
     ) -> Option<u64> {
         metrics::count_refused(reason);
         self.note(reason, client);
-        let mut told = self.told.lock();
-        let at = told.iter().position(|(of, _)| *of == reason).unwrap_or_else(|| {
-            told.push((reason, Seldom::new()));
-            told.len() - 1
-        });
-        told[at].1.count(self.begun.elapsed())
+        self.told.lock().count(reason, self.begun.elapsed())
     }
 
     /// Notes what was asked for wrongly, which is nobody's concern but the client's: it is not

@@ -4,13 +4,11 @@
 //! join the live events where they are near, or take a page: from memory, or else from the log.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use rand::RngExt as _;
 use tidewire_core::{Backbone, Cursor, Page, ReadError, ResumePoint, UnixMillis};
 use tokio::{
@@ -25,7 +23,6 @@ use crate::{
     acknowledging::{Acknowledgements, Owed},
     admission::Admission,
     carried::Carried,
-    client_address::ClientAddress,
     coding::Coded,
     connection_name::ConnectionName,
     drain::{Drain, Stay},
@@ -82,15 +79,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Whom a request counts for.
-    pub(crate) fn client(
-        &self,
-        peer: Option<IpAddr>,
-        headers: &HeaderMap,
-    ) -> Option<ClientAddress> {
-        self.admission.client(peer, headers)
-    }
-
     /// The log's head but for a moment's delay, where this edge knows it: while the tail catches up,
     /// its head is the past.
     pub(crate) fn near_head(&self) -> Option<Cursor> {

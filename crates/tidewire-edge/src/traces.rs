@@ -126,13 +126,8 @@ impl Processing<'_> {
     }
 
     /// So many have it now.
-    pub(crate) fn handed(
-        &mut self,
-        processed: Processed,
-        recipients: impl ExactSizeIterator<Item = usize>,
-    ) {
-        let feeds = recipients.len();
-        self.processed.push(Processed { feeds, recipients: recipients.sum(), ..processed });
+    pub(crate) fn handed(&mut self, processed: Processed, feeds: usize, recipients: usize) {
+        self.processed.push(Processed { feeds, recipients, ..processed });
     }
 
     /// Ends what has been handed over: what waits for it has been told. Not under a lock.

@@ -3,26 +3,20 @@
 use std::sync::LazyLock;
 
 use parking_lot::Mutex;
-use tidewire_core::Seldom;
+use tidewire_core::SeldomEach;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::refusal::Refusal;
 
 /// Of one process: whoever reads its log sees one line for all of its doors.
-static TOLD: [Mutex<Seldom>; 4] = [const { Mutex::new(Seldom::new()) }; 4];
+static TOLD: Mutex<SeldomEach> = Mutex::new(SeldomEach::new());
 static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Logs a refusal where the last of its class is a minute old. Nothing that the caller has sent is said.
 pub(crate) fn refused(refusal: &Refusal) {
-    let slot = match refusal {
-        Refusal::Invalid(_) => 0,
-        Refusal::TooLarge(_) => 1,
-        Refusal::Exhausted => 2,
-        Refusal::Unavailable(_) => 3,
-    };
-    let Some(count) = TOLD[slot].lock().count(BEGUN.elapsed()) else { return };
     let class = refusal.class();
+    let Some(count) = TOLD.lock().count(class, BEGUN.elapsed()) else { return };
     match refusal {
         Refusal::Invalid(invalid) | Refusal::TooLarge(invalid) => {
             info!(

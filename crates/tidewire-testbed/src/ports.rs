@@ -1,13 +1,25 @@
 //! Ports that nobody uses, and that nobody takes while their server is down.
 
-use std::{net::TcpListener, ops::Range};
+use std::{
+    fs,
+    net::TcpListener,
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use rand::random_range;
 
 /// Below what Linux (from 32,768) and macOS (from 49,152) give to outgoing connections: thousands of
 /// clients that reconnect would soon sit on a port whose server is down for a moment.
 const CANDIDATES: Range<u16> = 12_000..32_000;
-const TRIES_MAX: usize = 1_000;
+/// Where this machine says the first and the last port of outgoing connections: some begin lower.
+const OUTGOING: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// So many are left at least, whatever the machine says.
+const CANDIDATES_MIN: u16 = 2_000;
+
+/// The port to try next. All that start servers at once choose from here: what one has chosen, its
+/// server has often not bound yet when another one chooses.
+static NEXT: Mutex<Option<u16>> = Mutex::new(None);
 
 /// The ports of one server, the same after a restart.
 #[derive(Clone, Copy, Debug)]
@@ -17,35 +29,63 @@ pub(crate) struct Ports {
     pub(crate) route: u16,
 }
 
-/// Free ports for that many servers. Another process may take one before they are bound.
+/// Free ports for that many servers. Another program may take one before they are bound.
 pub(crate) fn choose(servers: usize) -> Vec<Ports> {
-    // All are held until all are chosen, so that none is chosen twice.
-    let mut held = Vec::new();
     (0..servers)
-        .map(|_| Ports {
-            client: another(&mut held),
-            monitor: another(&mut held),
-            route: another(&mut held),
+        .map(|_| {
+            let [client, monitor, route] = free();
+            Ports { client, monitor, route }
         })
         .collect()
 }
 
-/// Some free ports of 127.0.0.1. Another process may take one before they are bound.
+/// Some free ports of 127.0.0.1, none of which this process has chosen lately. Another program may
+/// take one before they are bound.
 ///
 /// # Panics
 ///
 /// Where none can be found.
 #[must_use]
 pub fn free<const COUNT: usize>() -> [u16; COUNT] {
-    let mut held = Vec::new();
-    [(); COUNT].map(|()| another(&mut held))
+    [(); COUNT].map(|()| another())
 }
 
-fn another(held: &mut Vec<TcpListener>) -> u16 {
-    let listener = (0..TRIES_MAX)
-        .find_map(|_| TcpListener::bind(("127.0.0.1", random_range(CANDIDATES))).ok())
-        .expect("a free port on 127.0.0.1");
-    let port = listener.local_addr().expect("a listener has an address").port();
-    held.push(listener);
-    port
+fn another() -> u16 {
+    let candidates = candidates();
+    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    // Programs that start at the same time begin at different places.
+    let mut port = next.unwrap_or_else(|| random_range(candidates.clone()));
+    for _ in candidates.clone() {
+        let tried = port;
+        port = if tried + 1 < candidates.end { tried + 1 } else { candidates.start };
+        if TcpListener::bind(("127.0.0.1", tried)).is_ok() {
+            *next = Some(port);
+            return tried;
+        }
+    }
+    panic!("no port of 127.0.0.1 from {} to {} is free", candidates.start, candidates.end - 1);
+}
+
+fn candidates() -> Range<u16> {
+    let outgoing = fs::read_to_string(OUTGOING).ok();
+    let first = outgoing.as_deref().and_then(|range| range.split_whitespace().next()?.parse().ok());
+    let end = first.unwrap_or(CANDIDATES.end);
+    CANDIDATES.start..end.clamp(CANDIDATES.start + CANDIDATES_MIN, CANDIDATES.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    #[test]
+    fn nobody_gets_what_another_one_was_given_and_has_not_bound_yet() {
+        let choosing: Vec<_> = (0..8).map(|_| thread::spawn(free::<50>)).collect();
+        let chosen: Vec<u16> =
+            choosing.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let different: HashSet<_> = chosen.iter().collect();
+        assert_eq!(different.len(), 400, "{chosen:?}");
+        assert!(chosen.iter().all(|port| candidates().contains(port)), "{chosen:?}");
+    }
 }

@@ -32,6 +32,11 @@ async fn a_cursor_behind_what_is_kept_is_answered_with_a_gap_and_all_that_is_kep
     for _ in 0..EVENTS {
         receipts.push(publish(&publisher, "x".repeat(EVENT_BYTES)).await);
     }
+    // An edge that has not followed so far yet would learn only later that the first are gone.
+    let newest = *receipts.last().unwrap();
+    let mut follows = hub.subscriber("t").cursor(newest).build().unwrap();
+    receipts.push(publish(&publisher, "x".repeat(EVENT_BYTES)).await);
+    while !matches!(follows.next().await.unwrap(), Item::Event { .. }) {}
 
     let mut subscriber = hub.subscriber("t").cursor(receipts[0]).build().unwrap();
     let Item::Gap { reason, requested, resumed_from } = subscriber.next().await.unwrap() else {
