@@ -45,6 +45,11 @@ impl TopicFilter {
         &self.text
     }
 
+    /// The same, shared with the filter.
+    pub(crate) fn text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     /// The filter's tokens, wildcards included, in order.
     pub fn tokens(&self) -> std::str::Split<'_, char> {
         self.text.split('.')

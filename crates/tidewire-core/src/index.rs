@@ -1,6 +1,8 @@
 //! Which interests want a topic, found without asking each of them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
+
+use smallvec::SmallVec;
 
 use crate::{Interest, Topic, TopicFilter};
 
@@ -10,7 +12,8 @@ use crate::{Interest, Topic, TopicFilter};
 /// tokens. Cost grows with the wildcard paths that match, not with the interests held.
 #[derive(Debug)]
 pub struct InterestIndex<K> {
-    exact: HashMap<Box<str>, Vec<K>>,
+    /// Their texts are those of the filters. Most topics are wanted by one or two.
+    exact: HashMap<Arc<str>, SmallVec<[K; 2]>>,
     patterns: Node<K>,
 }
 
@@ -41,7 +44,7 @@ impl<K: Copy + Ord> InterestIndex<K> {
     pub fn insert(&mut self, interest: &Interest, key: K) {
         for filter in interest.filters() {
             if filter.is_exact() {
-                self.exact.entry(filter.as_str().into()).or_default().push(key);
+                self.exact.entry(filter.text()).or_default().push(key);
             } else {
                 self.patterns.insert(filter.tokens(), key);
             }

@@ -1,8 +1,13 @@
 //! A subscriber's whole wish: a set of filters.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::{Invalid, Topic, TopicFilter, limits::FILTERS_MAX};
+
+static EVERYTHING: LazyLock<Interest> = LazyLock::new(|| {
+    let filter = TopicFilter::parse(">").unwrap_or_else(|_| unreachable!("`>` is a filter"));
+    Interest(Arc::new([filter]))
+});
 
 /// A set of 1 to 100 filters; an event is wanted where any of them matches. Two interests with the
 /// same filters are equal, in whatever order and however often they were given. Cheap to clone.
@@ -31,9 +36,7 @@ impl Interest {
 
     /// An interest in everything: the filter `>`.
     pub fn everything() -> Self {
-        Self(Arc::new(
-            [TopicFilter::parse(">").unwrap_or_else(|_| unreachable!("`>` is a filter"))],
-        ))
+        EVERYTHING.clone()
     }
 
     /// The filters, sorted, each once.

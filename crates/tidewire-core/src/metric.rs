@@ -97,6 +97,14 @@ impl Metric {
         counter!(self.name, self.labelled(values))
     }
 
+    /// The counters of all series of a metric with one label: to be looked up once, where one after the
+    /// other is counted again and again.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let values = self.labels.iter().flat_map(|label| label.values);
+        Counters(values.map(|value| (*value, self.counter_of(&[value]))).collect())
+    }
+
     /// Counts one more of something.
     pub fn count(&self, values: &[&'static str]) {
         self.counter_of(values).increment(1);
@@ -182,6 +190,21 @@ macro_rules! metrics {
         /// Everything that is counted here.
         pub const METRICS: &[$crate::Metric] = &[$($constant),*];
     };
+}
+
+/// Counters by their label's value.
+#[derive(Debug)]
+pub struct Counters(Vec<(&'static str, Counter)>);
+
+impl Counters {
+    /// Counts one more of something.
+    pub fn count(&self, value: &'static str) {
+        let found = self.0.iter().find(|(of, _)| *of == value);
+        debug_assert!(found.is_some(), "there is no {value:?} among {:?}", self.0);
+        if let Some((_, counter)) = found {
+            counter.increment(1);
+        }
+    }
 }
 
 /// Raises a gauge by one for as long as it lives.

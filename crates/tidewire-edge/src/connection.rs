@@ -38,6 +38,7 @@ use crate::{
     client_address::{ClientAddress, Peer},
     drain::{Drain, age},
     event_stream::Carrier,
+    http::Route,
     metrics,
     notes::Notes,
     plain::{self, Arrival, Held, Opening, Sweepers, open},
@@ -86,6 +87,14 @@ impl Came {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked(pub(crate) Instant);
 
+/// How streams over plain HTTP/1.1 are served; hyper writes them too where nobody else does.
+pub(crate) struct Lean {
+    /// Where they rest.
+    pub(crate) sweepers: Sweepers,
+    /// What answers a request for one.
+    pub(crate) route: Route,
+}
+
 /// How connections are served.
 pub(crate) struct Connections {
     http1: http1::Builder,
@@ -97,8 +106,7 @@ pub(crate) struct Connections {
     age_max: Duration,
     draining: CancellationToken,
     ending: CancellationToken,
-    /// Where streams over plain HTTP/1.1 rest; `None` where hyper writes them too.
-    sweepers: Option<Sweepers>,
+    lean: Option<Lean>,
     notes: Arc<Notes>,
 }
 
@@ -108,7 +116,7 @@ impl Connections {
         config: &Config,
         streams: Streams,
         drain: &Drain,
-        sweepers: Option<Sweepers>,
+        lean: Option<Lean>,
     ) -> Self {
         Self {
             http1: http1(config),
@@ -120,7 +128,7 @@ impl Connections {
             age_max: config.connection_age_max,
             draining: drain.begun().clone(),
             ending: drain.ending().clone(),
-            sweepers,
+            lean,
             notes: Arc::default(),
         }
     }
@@ -132,8 +140,8 @@ impl Connections {
 
     /// Serves a connection by whoever does, until it ends.
     pub(crate) fn welcome(self: &Arc<Self>, socket: TcpStream, came: Came, held: Held) {
-        match &self.sweepers {
-            Some(sweepers) => {
+        match &self.lean {
+            Some(Lean { sweepers, .. }) => {
                 sweepers.welcome(Arrival::new(socket, came, held, Arc::clone(self)));
             }
             None => drop(tokio::spawn(self.serve(socket, came, Some(held)))),
@@ -195,7 +203,7 @@ impl Connections {
         held: Option<Held>,
     ) {
         let first_request_by = self.first_request_by(came.at);
-        let opening = timeout_at(first_request_by, open(&socket, self.sweepers.is_some()));
+        let opening = timeout_at(first_request_by, open(&socket, self.lean.is_some()));
         match self.ending.run_until_cancelled(opening).await {
             Some(Ok(Ok(opening))) => {
                 self.serve_opened(opening, socket, came, held).await;
@@ -215,36 +223,29 @@ impl Connections {
         held: Option<Held>,
     ) {
         let first_request_by = self.first_request_by(came.at);
-        match (opening, &self.sweepers) {
-            (Opening::Stream(request), Some(sweepers)) => {
-                let answer = self.ask(request, came, held);
-                plain::serve(socket, answer, sweepers.clone(), self.ending.clone()).await;
+        match opening {
+            Opening::Stream(request) => {
+                // It is not looked for where nobody serves it.
+                let Some(lean) = &self.lean else { return };
+                let answer = lean.ask(request, came, held);
+                plain::serve(socket, answer, lean.sweepers.clone(), self.ending.clone()).await;
             }
-            (Opening::Http1(said), _) => {
+            Opening::Http1(said) => {
                 self.answer(said, socket, Version::Http1, came, first_request_by).await;
             }
-            (Opening::Http2(said), _) => {
+            Opening::Http2(said) => {
                 self.answer(said, socket, Version::Http2, came, first_request_by).await;
             }
-            (Opening::TooLarge, _) => {
+            Opening::TooLarge => {
                 self.notes.note("head_too_large", Some(ClientAddress::of(came.peer.0)));
                 plain::refuse(socket).await;
             }
-            // It is not looked for.
-            (Opening::Stream(_), None) => {}
         }
     }
 
-    /// Asks the routes for a stream.
-    pub(crate) fn ask(
-        &self,
-        mut request: Box<Request<Body>>,
-        came: Came,
-        held: Option<Held>,
-    ) -> impl Future<Output = plain::Answer> + Send + use<> {
-        request.extensions_mut().insert(came.peer);
-        request.extensions_mut().insert(Asked(came.at));
-        plain::answer(request, self.router.clone(), held)
+    /// How streams are served that a sweeper begins.
+    pub(crate) fn lean(&self) -> Option<&Lean> {
+        self.lean.as_ref()
     }
 
     /// Until when a client that came at a moment may take to ask for something.
@@ -353,6 +354,20 @@ impl Connections {
         {
             count_broken(&error);
         }
+    }
+}
+
+impl Lean {
+    /// Asks for a stream.
+    pub(crate) fn ask(
+        &self,
+        mut request: Box<Request<Body>>,
+        came: Came,
+        held: Option<Held>,
+    ) -> impl Future<Output = plain::Answer> + Send + use<> {
+        request.extensions_mut().insert(came.peer);
+        request.extensions_mut().insert(Asked(came.at));
+        plain::answer(request, self.route.clone(), held)
     }
 }
 

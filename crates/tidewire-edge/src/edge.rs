@@ -22,7 +22,7 @@ use crate::{
     fanout::Fanout,
     follow::{TailHealth, follow},
     gauges, http,
-    metrics::{self, Sent},
+    metrics::{self, Sent, Streamed},
     poll,
     replays::Replays,
     returns::Returns,
@@ -67,6 +67,7 @@ impl Edge {
             fanout,
             health,
             sent: Sent::new(),
+            streamed: Streamed::new(),
             replays,
             admission,
             drain,
@@ -93,15 +94,16 @@ impl Edge {
     /// The public routes: `GET /v1/events`, `POST /v1/events:subscribe`, `GET /v1/poll`,
     /// `POST /v1/ack/{connection}`, and the page where it is on.
     pub fn router(&self) -> Router {
-        http::router(self)
+        http::router(&self.shared)
     }
 
-    /// Serves a router, this edge's own or one that holds it, until `ending` is cancelled and
-    /// every connection has ended. Subscriptions end by themselves; other requests finish.
+    /// Serves this edge's routes, and others beside them, until `ending` is cancelled and every
+    /// connection has ended. Subscriptions end by themselves; other requests finish.
     ///
     /// # Errors
     /// Where the listener's socket options cannot be set.
-    pub async fn serve(&self, listener: TcpListener, router: Router) -> io::Result<()> {
+    pub async fn serve(&self, listener: TcpListener, beside: Router) -> io::Result<()> {
+        let router = self.router().merge(beside);
         tokio::select! {
             served = server::serve(listener, router, &self.shared) => served,
             never = gauges::keep(&self.shared) => match never {},
@@ -178,6 +180,7 @@ impl Edge {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -1,7 +1,12 @@
 //! One event to many subscriptions: the window, the feeds, and which feed wants what.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
+use hashbrown::HashTable;
 use parking_lot::Mutex;
 use slab::Slab;
 use tidewire_core::{Cursor, Event, InterestIndex, Sequence, UnixMillis};
@@ -40,7 +45,9 @@ struct State {
     /// `None` until the tail has found its place.
     window: Option<Window>,
     feeds: Slab<Subscribed>,
-    by_key: HashMap<FeedKey, usize>,
+    /// Where among them a key's is. The keys themselves are with the feeds.
+    by_key: HashTable<usize>,
+    hasher: RandomState,
     index: InterestIndex<usize>,
     evicted_since_sweep: usize,
 }
@@ -199,10 +206,7 @@ impl Fanout {
         let subscribed = &mut state.feeds[slot];
         subscribed.subscribers -= 1;
         if subscribed.subscribers == 0 {
-            let feed = state.feeds.remove(slot).feed;
-            state.by_key.remove(&feed.key);
-            state.index.remove(&feed.key.interest, slot);
-            metrics::set_feeds(state.feeds.len());
+            state.forget(slot);
         }
     }
 }
@@ -212,7 +216,8 @@ impl State {
     /// what the subscriber gets instead.
     fn slot(&mut self, key: &FeedKey, cursor: Cursor) -> Result<usize, Attached> {
         let window = self.window.as_ref().ok_or(Attached::Behind)?;
-        let slot = self.by_key.get(key).copied();
+        let hash = self.hasher.hash_one(key);
+        let slot = self.by_key.find(hash, |slot| self.feeds[*slot].feed.key == *key).copied();
         if let Some(slot) = slot.filter(|slot| self.feeds[*slot].feed.reaches(cursor)) {
             return Ok(slot);
         }
@@ -229,10 +234,22 @@ impl State {
         let feed = Arc::new(Feed::new(key.clone(), cursor, window));
         let subscribed = Subscribed { feed, subscribers: 0, is_touched: false };
         let slot = self.feeds.insert(subscribed);
-        self.by_key.insert(key.clone(), slot);
+        let hash_of = |slot: &usize| self.hasher.hash_one(&self.feeds[*slot].feed.key);
+        self.by_key.insert_unique(hash, slot, hash_of);
         self.index.insert(&key.interest, slot);
         metrics::set_feeds(self.feeds.len());
         Ok(slot)
+    }
+
+    /// Lets go of a feed that nobody wants any more.
+    fn forget(&mut self, slot: usize) {
+        let feed = self.feeds.remove(slot).feed;
+        let hash = self.hasher.hash_one(&feed.key);
+        if let Ok(found) = self.by_key.find_entry(hash, |held| *held == slot) {
+            found.remove();
+        }
+        self.index.remove(&feed.key.interest, slot);
+        metrics::set_feeds(self.feeds.len());
     }
 
     /// Hands an event to the feeds that want it. Says how many subscribers that are.
@@ -297,11 +314,6 @@ impl Live {
     /// Waits for what comes next; see [`Position::next`].
     pub(crate) async fn next(&mut self) -> Result<Batch, Behind> {
         self.position.next().await
-    }
-
-    /// The feed's slot, which is its alone while anybody is live on it.
-    pub(crate) fn slot(&self) -> usize {
-        self.slot
     }
 
     pub(crate) fn feed(&self) -> &Arc<Feed> {

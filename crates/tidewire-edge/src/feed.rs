@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tidewire_core::{Cursor, Epoch, Interest, Sequence, UnixMillis};
 use tokio::sync::Notify;
 
@@ -34,19 +35,20 @@ pub(crate) struct Feed {
     pub(crate) key: FeedKey,
     log: Mutex<FeedLog>,
     moved: Notify,
-    bells: Mutex<Vec<Bell>>,
+    /// Most feeds have one: those of a single client are held by one sweeper.
+    bells: Mutex<SmallVec<[Bell; 1]>>,
 }
 
 /// Who is told that a feed has moved, beside those who wait for it.
 pub(crate) trait Listener: fmt::Debug + Send + Sync {
-    /// The feed of this slot has moved.
-    fn ring(&self, slot: usize);
+    /// The feed that it knows by this key has moved.
+    fn ring(&self, key: usize);
 }
 
 #[derive(Debug)]
 struct Bell {
     listener: Arc<dyn Listener>,
-    slot: usize,
+    key: usize,
     /// Whether it has rung, and not been [heard](Feed::heard) yet.
     is_rung: bool,
 }
@@ -121,13 +123,20 @@ impl Feed {
         self.moved.notify_waiters();
         for bell in self.bells.lock().iter_mut().filter(|bell| !bell.is_rung) {
             bell.is_rung = true;
-            bell.listener.ring(bell.slot);
+            bell.listener.ring(bell.key);
         }
     }
 
-    /// Rings for a listener from now on, by the slot that this feed has for it.
-    pub(crate) fn listen(&self, listener: Arc<dyn Listener>, slot: usize) {
-        self.bells.lock().push(Bell { listener, slot, is_rung: false });
+    /// Rings for a listener from now on, by the key that it knows this feed by. Says by which, where it
+    /// listens already.
+    pub(crate) fn listen(&self, listener: &Arc<dyn Listener>, key: usize) -> Option<usize> {
+        let mut bells = self.bells.lock();
+        let bell = bells.iter().find(|bell| Arc::ptr_eq(&bell.listener, listener));
+        let known = bell.map(|bell| bell.key);
+        if known.is_none() {
+            bells.push(Bell { listener: Arc::clone(listener), key, is_rung: false });
+        }
+        known
     }
 
     /// Rings again for a listener when the feed moves next: call it before looking.

@@ -4,7 +4,10 @@
 //! at each CR, LF or CRLF into a `data:` line of its own, so that no byte of a publisher can begin
 //! a field. The grammar is the WHATWG HTML standard's, section 9.2.6.
 
+use std::{fmt::Arguments, io::Write as _};
+
 use bytes::{BufMut, Bytes, BytesMut};
+use memchr::memchr2;
 use serde::Serialize;
 use tidewire_core::{Cursor, Event, ResumePoint};
 
@@ -13,6 +16,9 @@ use crate::{Envelope, Gap};
 /// What keeps a silent connection open: a comment without a blank line after it, since several
 /// clients take one for the end of an event.
 pub(crate) const HEARTBEAT: Bytes = Bytes::from_static(b":\n");
+
+/// Bytes of the hub's own frames, nearly always.
+const HUB_FRAME_BYTES: usize = 256;
 
 /// The type of the hello.
 pub(crate) const HELLO: &str = "tidewire.hello";
@@ -50,7 +56,7 @@ pub(crate) fn event_at(point: ResumePoint, event: &Event, envelope: Envelope) ->
 
 /// Encodes the hello: `point` is where the stream goes on from.
 pub(crate) fn hello(point: ResumePoint, retry_milliseconds: u64, hello: &Hello<'_>) -> Bytes {
-    let head = format!("event: {HELLO}\nid: {point}\nretry: {retry_milliseconds}\n");
+    let head = format_args!("event: {HELLO}\nid: {point}\nretry: {retry_milliseconds}\n");
     with_json(head, hello)
 }
 
@@ -62,13 +68,13 @@ pub(crate) fn gap(gap: &Gap) -> Bytes {
         "requested": gap.requested,
         "resumed_from": resumed_from.to_string(),
     });
-    with_json(format!("event: {GAP}\nid: {resumed_from}\n"), &data)
+    with_json(format_args!("event: {GAP}\nid: {resumed_from}\n"), &data)
 }
 
 /// Encodes that after `from`, and up to `to` at least, only each topic's newest event comes.
 pub(crate) fn conflated(from: ResumePoint, to: Cursor) -> Bytes {
     let data = serde_json::json!({ "from": from.after.to_string(), "to": to.to_string() });
-    with_json(format!("event: {CONFLATED}\nid: {from}\n"), &data)
+    with_json(format_args!("event: {CONFLATED}\nid: {from}\n"), &data)
 }
 
 /// Encodes where the log has got to, for a client whose topics are quiet.
@@ -78,7 +84,7 @@ pub(crate) fn cursor(cursor: Cursor) -> Bytes {
 
 /// Encodes what shows whether something holds the stream back: `point` is where the client has got to.
 pub(crate) fn probe(point: ResumePoint, connection: &str) -> Bytes {
-    let head = format!("event: tidewire.probe\nid: {point}\n");
+    let head = format_args!("event: tidewire.probe\nid: {point}\n");
     with_json(head, &serde_json::json!({ "connection": connection }))
 }
 
@@ -99,10 +105,8 @@ fn farewell(
     retry_milliseconds: u64,
     point: Option<ResumePoint>,
 ) -> Bytes {
-    let mut head = format!("event: {event_type}\nretry: {retry_milliseconds}\n");
-    if let Some(point) = point {
-        head.push_str(&format!("id: {point}\n"));
-    }
+    let id = point.map_or_else(String::new, |point| format!("id: {point}\n"));
+    let head = format_args!("event: {event_type}\nretry: {retry_milliseconds}\n{id}");
     with_json(head, &serde_json::json!({ "reason": reason }))
 }
 
@@ -131,11 +135,13 @@ pub(crate) fn written(frames: &Bytes) -> impl Iterator<Item = Written<'_>> {
     })
 }
 
-fn with_json(mut frame: String, data: &impl Serialize) -> Bytes {
-    frame.push_str("data: ");
-    // A struct of strings and numbers always serialises; JSON has no raw line breaks.
-    frame.push_str(&serde_json::to_string(data).unwrap_or_else(|_| "{}".into()));
-    frame.push_str("\n\n");
+fn with_json(head: Arguments<'_>, data: &impl Serialize) -> Bytes {
+    let mut frame = Vec::with_capacity(HUB_FRAME_BYTES);
+    // Writing to memory does not fail, a struct of strings and numbers always serialises, and JSON has
+    // no raw line breaks.
+    let _written = write!(frame, "{head}data: ");
+    let _serialised = serde_json::to_writer(&mut frame, data);
+    frame.extend_from_slice(b"\n\n");
     frame.into()
 }
 
@@ -160,7 +166,7 @@ fn lines(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(data);
     std::iter::from_fn(move || {
         let text = rest?;
-        let Some(end) = text.iter().position(|b| matches!(b, b'\r' | b'\n')) else {
+        let Some(end) = memchr2(b'\r', b'\n', text) else {
             rest = None;
             return Some(text);
         };

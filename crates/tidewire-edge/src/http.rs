@@ -13,11 +13,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
+use tower::{Layer as _, service_fn, util::BoxCloneSyncService};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::debug;
 
 use crate::{
-    Acknowledged, Coding, Config, Edge, PollError, PollRequest, SubscribeRequest, Subscription,
+    Acknowledged, Coding, Config, PollError, PollRequest, SubscribeRequest, Subscription,
     admission::Place,
     client_address::{ClientAddress, Peer},
     connection::Asked,
@@ -41,9 +42,11 @@ const BAD_REQUEST: &str = "bad_request";
 /// Bytes of an answer that are handed to the connection at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
+/// A route by itself, for requests that are known to be for it.
+pub(crate) type Route = BoxCloneSyncService<Request, Response, Infallible>;
+
 /// The routes of an edge.
-pub(crate) fn router(edge: &Edge) -> Router {
-    let shared = edge.shared();
+pub(crate) fn router(shared: &Arc<Shared>) -> Router {
     let got = Router::new().route("/v1/events", get(subscribe)).route("/v1/poll", get(answer_poll));
     let posted = Router::new()
         .route("/v1/events:subscribe", post(subscribe_posted))
@@ -55,6 +58,18 @@ pub(crate) fn router(edge: &Edge) -> Router {
         .merge(open(posted, Method::POST, shared))
         .merge(page)
         .fallback(async || Problem::not_found())
+}
+
+/// The route of `GET /v1/events`, as the router has it. To look for it there, and to come through what all
+/// routes share, is a third of what it takes to begin a stream.
+pub(crate) fn stream_route(shared: &Arc<Shared>) -> Route {
+    let cors = cors(&shared.config.cors_origins, [Method::GET]);
+    let shared = Arc::clone(shared);
+    let subscribe = service_fn(move |request| {
+        let subscribed = subscribe(State(Arc::clone(&shared)), request);
+        async move { Ok(subscribed.await.into_response()) }
+    });
+    Route::new(cors.layer(subscribe))
 }
 
 /// Routes of one method that pages of the configured origins may read.

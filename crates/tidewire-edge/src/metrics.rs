@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
-use tidewire_core::metric::{self, Raised};
+use tidewire_core::metric::{self, Counters, Raised};
 
 use crate::{From, drain::DrainProgress, gap::GapReason, stamps::Stamps};
 
@@ -64,15 +64,53 @@ impl ClosedBecause {
     }
 }
 
-pub(crate) fn count_opened(resume: &'static str) {
-    CONNECTIONS_OPENED.count(&[resume]);
-    CONNECTIONS.gauge_of(&[]).increment(1.0);
+/// What every stream moves when it begins and ends: looked up once for each edge.
+pub(crate) struct Streamed {
+    now: Gauge,
+    opened: Counters,
+    starts: Counters,
+    connect: Histogram,
+    closed: Counters,
+    duration: Histogram,
 }
 
-pub(crate) fn count_closed(reason: ClosedBecause, after: Duration) {
-    CONNECTIONS_CLOSED.count(&[reason.as_str()]);
-    CONNECTIONS.gauge_of(&[]).decrement(1.0);
-    CONNECTION_DURATION.histogram_of(&[]).record(after);
+impl Streamed {
+    pub(crate) fn new() -> Self {
+        Self {
+            now: CONNECTIONS.gauge_of(&[]),
+            opened: CONNECTIONS_OPENED.counters(),
+            starts: STARTS.counters(),
+            connect: CONNECT.histogram_of(&[]),
+            closed: CONNECTIONS_CLOSED.counters(),
+            duration: CONNECTION_DURATION.histogram_of(&[]),
+        }
+    }
+
+    pub(crate) fn count_opened(&self, resume: &'static str) {
+        self.opened.count(resume);
+        self.now.increment(1.0);
+    }
+
+    pub(crate) fn count_start(&self, from: From) {
+        self.starts.count(match from {
+            From::Now => "now",
+            From::Earliest => "earliest",
+            From::Latest => "latest",
+            From::Last(_) => "last",
+            From::Since(_) => "since",
+        });
+    }
+
+    /// Its first bytes were handed over so long after it was asked for.
+    pub(crate) fn observe_connect(&self, after: Duration) {
+        self.connect.record(after);
+    }
+
+    pub(crate) fn count_closed(&self, reason: ClosedBecause, after: Duration) {
+        self.closed.count(reason.as_str());
+        self.now.decrement(1.0);
+        self.duration.record(after);
+    }
 }
 
 /// What every delivery moves: looked up once for each edge, not once for each delivery.
@@ -126,11 +164,6 @@ impl Dispatched {
     pub(crate) fn observe_recipients(&self, recipients: usize) {
         self.recipients.record(recipients as f64);
     }
-}
-
-/// A stream's first bytes were handed over so long after it was asked for.
-pub(crate) fn observe_connect(after: Duration) {
-    CONNECT.histogram_of(&[]).record(after);
 }
 
 /// How many streams' sockets take nothing.
@@ -216,17 +249,6 @@ pub(crate) fn count_poll_cut_short() {
 pub(crate) fn count_polled(events: usize, bytes: usize) {
     POLL_EVENTS.counter_of(&[]).increment(events as u64);
     POLL_BYTES.counter_of(&[]).increment(bytes as u64);
-}
-
-pub(crate) fn count_start(from: From) {
-    let from = match from {
-        From::Now => "now",
-        From::Earliest => "earliest",
-        From::Latest => "latest",
-        From::Last(_) => "last",
-        From::Since(_) => "since",
-    };
-    STARTS.count(&[from]);
 }
 
 pub(crate) fn count_last_search_ended_early() {

@@ -7,7 +7,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     admission::Full,
-    connection::{Came, Connections},
+    connection::{Came, Connections, Lean},
+    http::Route,
     plain::Sweepers,
     refusal::{self, Refusal},
     stream::Streams,
@@ -35,8 +36,10 @@ impl Overload {
         let config = &shared.config;
         let refusing = |full: Full| {
             let router = refusal::router(Arc::clone(shared), Refusal::of(full));
-            let (streams, sweepers) = (streams.clone(), sweepers.clone());
-            let connections = Connections::new(router, config, streams, &shared.drain, sweepers);
+            let lean = sweepers.clone();
+            let lean = lean.map(|sweepers| Lean { sweepers, route: Route::new(router.clone()) });
+            let connections =
+                Connections::new(router, config, streams.clone(), &shared.drain, lean);
             Arc::new(connections.noting(Arc::clone(&shared.notes)))
         };
         Self {

@@ -84,7 +84,7 @@ impl PollRequest {
         let mut timeout = TIMEOUT_DEFAULT;
         let mut cursor = None;
         for (name, value) in request::pairs(query) {
-            match name.as_str() {
+            match &*name {
                 "cursor" => cursor = request::cursor(&request::decode(value)?).or(cursor),
                 "timeout" => {
                     timeout =

@@ -1,8 +1,9 @@
 //! What a subscriber asks for, read from its request.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, ops::RangeInclusive, time::Duration};
 
 use http::{HeaderMap, HeaderName};
+use memchr::memchr2;
 use percent_encoding::percent_decode_str;
 use tidewire_core::{Interest, Invalid, ResumePoint, TopicFilter, limits::FILTERS_MAX};
 
@@ -117,10 +118,10 @@ impl SubscribeRequest {
     }
 
     /// Takes a parameter; of one that is not known not even the value is looked at.
-    fn set(
+    fn set<'v>(
         &mut self,
         name: &str,
-        value: impl FnOnce() -> Result<String, Invalid>,
+        value: impl FnOnce() -> Result<Cow<'v, str>, Invalid>,
     ) -> Result<(), Invalid> {
         match name {
             "last_event_id" | "lastEventID" | "lastEventId" => {
@@ -154,7 +155,7 @@ impl SubscribeRequest {
 }
 
 /// A query's parameters: their names, and what is still to be decoded.
-pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, &str)> {
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         // Nobody knows a name that cannot be read.
@@ -162,10 +163,13 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-pub(crate) fn decode(text: &str) -> Result<String, Invalid> {
+pub(crate) fn decode(text: &str) -> Result<Cow<'_, str>, Invalid> {
+    if memchr2(b'+', b'%', text.as_bytes()).is_none() {
+        return Ok(text.into());
+    }
     let spaced = text.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {
-        Ok(decoded) => Ok(decoded.into_owned()),
+        Ok(decoded) => Ok(decoded.into_owned().into()),
         Err(_) => Err(Invalid::new("query", "is not UTF-8 where its percent signs are decoded")),
     }
 }

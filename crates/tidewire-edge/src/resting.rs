@@ -34,9 +34,9 @@ pub(crate) enum Due {
 }
 
 impl Subscription {
-    /// The feed that it waits for, and where it stands.
-    pub(crate) fn feed(&self) -> Option<(usize, &Arc<Feed>)> {
-        self.live.as_ref().map(|live| (live.slot(), live.feed()))
+    /// The feed that it waits for.
+    pub(crate) fn feed(&self) -> Option<&Arc<Feed>> {
+        self.live.as_ref().map(|live| live.feed())
     }
 
     /// Up to where it has been handed everything.

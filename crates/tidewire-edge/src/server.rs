@@ -12,7 +12,8 @@ use crate::{
     accept_rate::AcceptRate,
     acceptor::Acceptor,
     complaints,
-    connection::{Came, Connections},
+    connection::{Came, Connections, Lean},
+    http::stream_route,
     overload::Overload,
     plain::{Held, SweeperThreads},
     stream::Streams,
@@ -52,9 +53,10 @@ pub(crate) async fn serve(
     }
     tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
-        let connections =
-            Connections::new(router, config, streams.clone(), &shared.drain, sweepers.clone())
-                .noting(Arc::clone(&shared.notes));
+        let lean = sweepers.clone();
+        let lean = lean.map(|sweepers| Lean { sweepers, route: stream_route(shared) });
+        let connections = Connections::new(router, config, streams.clone(), &shared.drain, lean)
+            .noting(Arc::clone(&shared.notes));
         let overload = Overload::new(shared, &streams, sweepers);
         accept(acceptor, Arc::new(connections), overload, shared).await;
         streams.ended().await;

@@ -46,7 +46,7 @@ impl Whose {
 impl Subscription {
     /// Where it stands, and that its client takes nothing: for who holds it and its socket.
     pub(crate) fn stalled(&self, client: Option<ClientAddress>) -> SlowStream {
-        let lag = self.shared.fanout.lag(self.handed_up_to(), self.feed().map(|(_, feed)| feed));
+        let lag = self.shared.fanout.lag(self.handed_up_to(), self.feed());
         let (_, handed_at) = self.told;
         let since = UnixMillis::now().before(handed_at.elapsed());
         Whose::of(self, client).slow(SlowState::Stalled, since, lag)

@@ -32,7 +32,7 @@ use crate::{
     frame::{self, Hello},
     gap::Gap,
     gzip::Check,
-    metrics::{self, ClosedBecause, ReplayBecause, Sent},
+    metrics::{self, ClosedBecause, ReplayBecause, Sent, Streamed},
     notes::Notes,
     plain::WeakSweepers,
     probe::Probe,
@@ -62,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) fanout: Arc<Fanout>,
     pub(crate) health: Arc<TailHealth>,
     pub(crate) sent: Sent,
+    pub(crate) streamed: Streamed,
     pub(crate) replays: Arc<Replays>,
     pub(crate) admission: Admission,
     pub(crate) drain: Drain,
@@ -146,7 +147,7 @@ impl Subscription {
     ) -> Result<(Self, Start), ReadError> {
         let start = start::find(&request, &shared).await?;
         if let Start::Live(_) = start {
-            metrics::count_start(request.from);
+            shared.streamed.count_start(request.from);
         }
         Ok((Self::new(shared, request, audience, since, &start), start))
     }
@@ -164,7 +165,7 @@ impl Subscription {
         let Place { after: cursor, snapshot_until } = start.place();
         let (stay, age) = match audience {
             Audience::Stream => {
-                metrics::count_opened(start.as_str());
+                shared.streamed.count_opened(start.as_str());
                 Stay::begin(shared.config.connection_age_max, &shared.drain)
             }
             Audience::Poll => (Stay::until_ending(&shared.drain), None),
@@ -227,7 +228,7 @@ impl Subscription {
         let Coded { bytes, check } = match self.opening.take() {
             Some(opening) => {
                 if self.audience == Audience::Stream {
-                    metrics::observe_connect(self.since.elapsed());
+                    self.shared.streamed.observe_connect(self.since.elapsed());
                 }
                 opening
             }
@@ -634,7 +635,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         if self.audience == Audience::Stream {
-            metrics::count_closed(self.closed_because, self.since.elapsed());
+            self.shared.streamed.count_closed(self.closed_because, self.since.elapsed());
         }
     }
 }

@@ -1,12 +1,8 @@
 //! Ports that nobody uses, and that nobody takes while their server is down.
 
-use std::{
-    fs,
-    net::TcpListener,
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::{fs, net::TcpListener, ops::Range};
 
+use parking_lot::Mutex;
 use rand::random_range;
 
 /// Below what Linux (from 32,768) and macOS (from 49,152) give to outgoing connections: thousands of
@@ -52,7 +48,7 @@ pub fn free<const COUNT: usize>() -> [u16; COUNT] {
 
 fn another() -> u16 {
     let candidates = candidates();
-    let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = NEXT.lock();
     // Programs that start at the same time begin at different places.
     let mut port = next.unwrap_or_else(|| random_range(candidates.clone()));
     for _ in candidates.clone() {

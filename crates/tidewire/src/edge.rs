@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use tidewire_edge::{Config, Edge};
 
 use crate::{
@@ -52,9 +53,8 @@ impl Role for EdgeArgs {
         if let Some(relay) = relay {
             edge.join(relay);
         }
-        let routes = edge.router();
         let mut running = Running::default();
-        running.edge(edge, http, routes);
+        running.edge(edge, http, Router::new());
         Ok(running)
     }
 

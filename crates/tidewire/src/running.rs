@@ -39,13 +39,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Serves an edge and its routes, or more than those, on the HTTP port.
-    pub(crate) fn edge(&mut self, edge: Edge, http: TcpListener, routes: Router) {
+    /// Serves an edge, and routes beside its own, on the HTTP port.
+    pub(crate) fn edge(&mut self, edge: Edge, http: TcpListener, beside: Router) {
         let edge = Arc::new(edge);
         self.services.start("the HTTP port", {
             let edge = Arc::clone(&edge);
             async move {
-                let served = edge.serve(http, routes).await;
+                let served = edge.serve(http, beside).await;
                 edge.stopped().await;
                 served
             }

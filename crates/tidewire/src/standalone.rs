@@ -54,9 +54,8 @@ impl Role for StandaloneArgs {
         let ingest = Ingest::new(ingest, backbone.clone(), publishing_ends);
         let edge = tidewire_edge::Config { traces, ..self.subscribing.config(open_files_max)? };
         let edge = Edge::start(edge, backbone, all_ends);
-        let routes = edge.router().merge(ingest.http_router());
         let mut running = Running::default();
-        running.edge(edge, http, routes);
+        running.edge(edge, http, ingest.http_router());
         running.grpc(ingest, grpc);
         Ok(running)
     }

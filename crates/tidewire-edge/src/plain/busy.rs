@@ -2,7 +2,7 @@
 
 use std::{io, net::Shutdown};
 
-use axum::{Router, body::Body, response::Response};
+use axum::{body::Body, response::Response};
 use http::{HeaderMap, Request, StatusCode};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::{
     connection::{count_broken, end_is_over},
     event_stream::{Carrier, EventStream, Frames, Handover},
     form::End,
+    http::Route,
     metrics,
     resting::Next,
 };
@@ -38,15 +39,15 @@ pub(crate) enum Answer {
     Whole(Vec<u8>),
 }
 
-/// Asks the routes.
+/// Asks the route.
 pub(crate) async fn answer(
     mut request: Box<Request<Body>>,
-    routes: Router,
+    route: Route,
     held: Option<Held>,
 ) -> Answer {
     let handover = Handover::default();
     request.extensions_mut().insert(Carrier::Handover(handover.clone()));
-    let Ok(response) = routes.oneshot(*request).await;
+    let Ok(response) = route.oneshot(*request).await;
     match handover.take() {
         Some(EventStream { frames: Frames::Of(subscription, place), end }) => {
             let mut first = head::write(response.status(), response.headers(), &Length::Chunked);

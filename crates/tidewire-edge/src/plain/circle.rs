@@ -1,10 +1,13 @@
 //! Whose turn it is among the streams of one feed, when that has moved: each has one, whoever comes or
 //! leaves meanwhile.
 
+use smallvec::SmallVec;
+
 /// Streams in a circle, of which some are still to be looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Circle {
-    streams: Vec<usize>,
+    /// Most feeds have one or two.
+    streams: SmallVec<[usize; 2]>,
     next: usize,
     left: usize,
 }

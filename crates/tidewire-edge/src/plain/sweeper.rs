@@ -2,7 +2,7 @@
 //! feeds get to all streams at rest, in turns, and gives to a task of its own whichever needs more than that.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io::{self, Read as _, Write as _},
     net::TcpStream,
     os::fd::AsRawFd as _,
@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use slab::Slab;
 use tokio::{runtime::Handle, time::Instant};
 use tracing::error;
@@ -47,6 +48,9 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 /// Streams that are looked at before other feeds have their turn: about a millisecond, so that few
 /// are not kept waiting by many.
 const TURN_STREAMS: usize = 256;
+/// Bytes after which a socket is asked whether it has room: one call to the kernel for two dozen small
+/// events.
+const ASKED_AFTER_BYTES: usize = 8 * 1024;
 /// Readinesses that are taken at once.
 const EVENTS_MAX: usize = 1_024;
 
@@ -61,8 +65,6 @@ pub(super) struct Sweeper {
     /// Those that have come, and may have said something.
     arrived: VecDeque<usize>,
     feeds: Slab<Watched>,
-    /// Where among them the feed of a slot is.
-    by_slot: HashMap<usize, usize>,
     /// Those whose streams are to be looked at.
     turns: VecDeque<usize>,
     ticks: Ticks,
@@ -87,7 +89,11 @@ struct Swept {
     resting: Resting,
     /// What its socket has not taken yet of what it was handed.
     unsent: Bytes,
+    /// Whether it waits for room in its socket. What its feed has is left there meanwhile.
+    is_full: bool,
     noise: usize,
+    /// Bytes that its socket has taken since it was asked whether it has room.
+    unasked: usize,
     feed: usize,
     /// Its place among its feed's streams.
     place: usize,
@@ -97,7 +103,6 @@ struct Swept {
 /// A feed, and the streams here that wait for it.
 struct Watched {
     feed: Arc<Feed>,
-    slot: usize,
     streams: Circle,
 }
 
@@ -128,7 +133,6 @@ impl Sweeper {
             connections: Slab::new(),
             arrived: VecDeque::new(),
             feeds: Slab::new(),
-            by_slot: HashMap::new(),
             turns: VecDeque::new(),
             ticks: Ticks::new(Instant::now()),
             full: Full::default(),
@@ -181,8 +185,8 @@ impl Sweeper {
 
     fn open_mail(&mut self) {
         let (mail, moved) = self.post.collect();
-        for slot in moved {
-            self.feed_has_moved(slot);
+        for feed in moved {
+            self.feed_has_moved(feed);
         }
         for mail in mail {
             match mail {
@@ -225,23 +229,31 @@ impl Sweeper {
         let subscription = &mut resting.stream.subscription;
         subscription.hear_news();
         let due = subscription.due();
-        let Some((slot, feed)) = subscription.feed() else {
+        let Some(feed) = subscription.feed() else {
             self.connections.remove(key);
             return self.hand_back(resting, first);
         };
-        let feed = match self.by_slot.get(&slot) {
-            Some(watched) => *watched,
+        let entry = self.feeds.vacant_entry();
+        let feed = match feed.listen(&self.listener, entry.key()) {
+            Some(watched) => watched,
             None => {
-                feed.listen(Arc::clone(&self.listener), slot);
-                let feed = Arc::clone(feed);
-                let key = self.feeds.insert(Watched { feed, slot, streams: Circle::default() });
-                self.by_slot.insert(slot, key);
+                let key = entry.key();
+                entry.insert(Watched { feed: Arc::clone(feed), streams: Circle::default() });
                 key
             }
         };
         let place = self.feeds[feed].streams.add(key);
         let tick = self.ticks.put(key, due);
-        let swept = Swept { resting, unsent: Bytes::new(), noise: 0, feed, place, tick };
+        let swept = Swept {
+            resting,
+            unsent: Bytes::new(),
+            is_full: false,
+            noise: 0,
+            unasked: 0,
+            feed,
+            place,
+            tick,
+        };
         self.connections[key] = Connection::Rests(Box::new(swept));
         // What came since it last looked has rung for nobody here.
         self.look_first(key, first);
@@ -261,9 +273,9 @@ impl Sweeper {
         }
     }
 
-    fn feed_has_moved(&mut self, slot: usize) {
-        let Some(key) = self.by_slot.get(&slot).copied() else { return };
-        let watched = &mut self.feeds[key];
+    /// It may have been let go of meanwhile. Where another one has its place, that is looked at in vain.
+    fn feed_has_moved(&mut self, key: usize) {
+        let Some(watched) = self.feeds.get_mut(key) else { return };
         watched.feed.heard(&self.listener);
         if !watched.streams.has_turns() {
             self.turns.push_back(key);
@@ -309,12 +321,9 @@ impl Sweeper {
                 first.extend_from_slice(&made.framed);
                 self.sent.hand(subscription, made, now);
             }
-            match write(&swept.resting.socket, &first) {
+            match swept.write(&first) {
                 Ok(written) if written == first.len() => {}
-                Ok(written) => {
-                    swept.unsent = Bytes::from(first).slice(written..);
-                    self.full.insert(key);
-                }
+                Ok(written) => self.fill(key, Bytes::from(first).slice(written..)),
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
         }
@@ -322,32 +331,41 @@ impl Sweeper {
         self.sent.stamps.add_all(&batches.stamps(), 1);
     }
 
-    /// Hands a stream all that its feed has for it, unless it has still to take what it was handed
-    /// before.
+    /// Hands a stream all that its feed has for it, as long as there is room in its socket.
     fn look(&mut self, key: usize, batches: &mut Batches, now: Instant) {
         let Some(swept) = swept(&mut self.connections, key) else { return };
-        let subscription = &mut swept.resting.stream.subscription;
-        while swept.unsent.is_empty()
-            && let Some(position) = subscription.position()
+        while !swept.is_full
+            && let Some(position) = swept.resting.stream.subscription.position()
         {
             let made = match batches.behind(position, now) {
                 Ok(Some(made)) => made,
                 Ok(None) => return,
                 Err(Behind) => {
-                    subscription.lag();
+                    swept.resting.stream.subscription.lag();
                     return self.leave(key, Leaves::ForTask);
                 }
             };
-            self.sent.hand(subscription, made, now);
-            let framed = &made.framed;
-            match write(&swept.resting.socket, framed) {
-                Ok(written) if written == framed.len() => {}
-                Ok(written) => {
-                    swept.unsent = framed.slice(written..);
-                    self.full.insert(key);
-                }
+            match swept.has_room() {
+                Ok(true) => {}
+                Ok(false) => return self.fill(key, Bytes::new()),
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
+            self.sent.hand(&mut swept.resting.stream.subscription, made, now);
+            let framed = &made.framed;
+            match swept.write(framed) {
+                Ok(written) if written == framed.len() => {}
+                Ok(written) => return self.fill(key, framed.slice(written..)),
+                Err(error) => return self.leave(key, Leaves::Broken(error)),
+            }
+        }
+    }
+
+    /// Notes that a stream waits for room in its socket, for this first.
+    fn fill(&mut self, key: usize, unsent: Bytes) {
+        if let Some(swept) = swept(&mut self.connections, key) {
+            swept.unsent = unsent;
+            swept.is_full = true;
+            self.full.insert(key);
         }
     }
 
@@ -384,20 +402,18 @@ impl Sweeper {
     /// Sends what a socket had no room for, and what has come meanwhile.
     fn send_rest(&mut self, key: usize) {
         let Some(swept) = swept(&mut self.connections, key) else { return };
-        if swept.unsent.is_empty() {
+        if !swept.is_full {
             return;
         }
-        match write(&swept.resting.socket, &swept.unsent) {
-            Ok(written) => {
-                let _sent = swept.unsent.split_to(written);
+        let unsent = std::mem::take(&mut swept.unsent);
+        match swept.write(&unsent) {
+            Ok(written) if written == unsent.len() => {
+                swept.is_full = false;
+                self.full.remove(key);
+                self.look_alone(key);
             }
-            Err(error) => return self.leave(key, Leaves::Broken(error)),
-        }
-        if swept.unsent.is_empty() {
-            // It shares no memory with others any more.
-            swept.unsent = Bytes::new();
-            self.full.remove(key);
-            self.look_alone(key);
+            Ok(written) => swept.unsent = unsent.slice(written..),
+            Err(error) => self.leave(key, Leaves::Broken(error)),
         }
     }
 
@@ -421,23 +437,20 @@ impl Sweeper {
     fn break_silence(&mut self, key: usize, now: Instant) {
         let Some(swept) = swept(&mut self.connections, key) else { return };
         let subscription = &mut swept.resting.stream.subscription;
-        let is_stalled = !swept.unsent.is_empty();
-        match subscription.break_silence(now, is_stalled) {
+        let due = subscription.break_silence(now, swept.is_full);
+        swept.tick = self.ticks.put(key, subscription.due());
+        match due {
             Due::Later => {}
-            Due::Over => return self.leave(key, Leaves::ForTask),
+            Due::Over => self.leave(key, Leaves::ForTask),
             Due::Bytes(bytes) => {
-                let mut framed = chunk::of(&bytes);
-                match write(&swept.resting.socket, &framed) {
+                let framed = chunk::of(&bytes);
+                match swept.write(&framed) {
                     Ok(written) if written == framed.len() => {}
-                    Ok(written) => {
-                        swept.unsent = framed.split_off(written).into();
-                        self.full.insert(key);
-                    }
-                    Err(error) => return self.leave(key, Leaves::Broken(error)),
+                    Ok(written) => self.fill(key, Bytes::from(framed).slice(written..)),
+                    Err(error) => self.leave(key, Leaves::Broken(error)),
                 }
             }
         }
-        swept.tick = self.ticks.put(key, swept.resting.stream.subscription.due());
     }
 
     /// Lets a stream go.
@@ -477,7 +490,6 @@ impl Sweeper {
         if self.feeds.get(feed).is_some_and(|watched| watched.streams.is_empty()) {
             let watched = self.feeds.remove(feed);
             watched.feed.leave(&self.listener);
-            self.by_slot.remove(&watched.slot);
         }
     }
 
@@ -518,16 +530,37 @@ fn swept(connections: &mut Slab<Connection>, key: usize) -> Option<&mut Swept> {
     }
 }
 
-/// Writes as much as the socket takes now.
-fn write(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match socket.write(&bytes[written..]) {
-            Ok(more) => written += more,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+impl Swept {
+    /// Whether the socket shall take more: whether less than half of what may wait in it does, by
+    /// `TCP_NOTSENT_LOWAT` where there is such, as far as it was asked. If not, it tells when that is so.
+    ///
+    /// Who writes without asking is stopped late: the kernel asks before it begins a buffer of up to 64 KiB,
+    /// and not before it appends to one that has begun.
+    fn has_room(&mut self) -> io::Result<bool> {
+        if self.unasked < ASKED_AFTER_BYTES {
+            return Ok(true);
         }
+        let mut asked = [PollFd::new(&self.resting.socket, PollFlags::OUT)];
+        // An error of the socket's counts as room: the write that follows says which.
+        let has_room = poll(&mut asked, Some(&Timespec::default()))? > 0;
+        if has_room {
+            self.unasked = 0;
+        }
+        Ok(has_room)
     }
-    Ok(written)
+
+    /// Writes as much as the socket takes now. Where that is not all, it tells when it takes more.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (mut socket, mut written) = (&self.resting.socket, 0);
+        while written < bytes.len() {
+            match socket.write(&bytes[written..]) {
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.unasked += written;
+        Ok(written)
+    }
 }

@@ -158,7 +158,7 @@ pub(super) enum Mail {
 #[derive(Debug)]
 pub(super) struct Post {
     mail: Mutex<Vec<Mail>>,
-    /// The slots of feeds that have moved.
+    /// The feeds that have moved, by the sweeper's own keys.
     moved: Mutex<Vec<usize>>,
     /// Whether the sweeper looks here before it waits again.
     is_awake: AtomicBool,
@@ -205,8 +205,8 @@ impl Post {
 }
 
 impl Listener for Post {
-    fn ring(&self, slot: usize) {
-        self.moved.lock().push(slot);
+    fn ring(&self, key: usize) {
+        self.moved.lock().push(key);
         self.wake();
     }
 }

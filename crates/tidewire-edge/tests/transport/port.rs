@@ -42,11 +42,10 @@ impl Port {
         while edge.trouble().is_some() {
             tokio::task::yield_now().await;
         }
-        let routes = edge.router().merge(more);
         let served = tokio::spawn({
             let edge = Arc::clone(&edge);
             async move {
-                edge.serve(listener, routes).await.unwrap();
+                edge.serve(listener, more).await.unwrap();
                 edge.stopped().await;
             }
         });

@@ -78,13 +78,16 @@ impl Sweeper {
             return;
         };
         let Arrival { socket, came, held, connections, .. } = coming.arrival;
-        let Opening::Stream(request) = opening else {
-            self.connections.remove(key);
-            return self.give_to_task(socket, async move |socket| {
-                connections.serve_opened(opening, socket, came, Some(held)).await;
-            });
+        let (request, lean) = match (opening, connections.lean()) {
+            (Opening::Stream(request), Some(lean)) => (request, lean),
+            (opening, _) => {
+                self.connections.remove(key);
+                return self.give_to_task(socket, async move |socket| {
+                    connections.serve_opened(opening, socket, came, Some(held)).await;
+                });
+            }
         };
-        let mut answer = Box::pin(connections.ask(request, came, Some(held)));
+        let mut answer = Box::pin(lean.ask(request, came, Some(held)));
         match answer.as_mut().now_or_never() {
             Some(Answer::Stream(stream, first)) => {
                 self.settle(key, Resting { socket, stream }, first);

@@ -24,8 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::*;
 use crate::{
     Config, Edge, Envelope, SubscribeRequest,
-    connection::{Came, Connections},
+    connection::{Came, Connections, Lean},
     frame,
+    http::stream_route,
     plain::{Arrival, Held},
     stream::Streams,
 };
@@ -148,7 +149,7 @@ impl Driven {
                 &shared.config,
                 streams,
                 &shared.drain,
-                Some(sweepers.clone()),
+                Some(Lean { sweepers: sweepers.clone(), route: stream_route(shared) }),
             );
             let sweeper = Sweeper::new(poll, post, Arc::clone(shared), sweepers, Handle::current());
             (edge, sweeper, Arc::new(connections))
