@@ -45,9 +45,9 @@ unit: ## Run the tests of the crates
 
 stories: ## Run the binary's tests, and its stories on each backbone: kills, real clients, a real browser (after setup-tests)
 	@scripts/step "the binary" cargo test --locked -p tidewire --bins --test config
-	@scripts/step "stories on the embedded log" env HUB_ON=embedded cargo test --locked -p tidewire --test stories
-	@scripts/step "stories on one NATS server" env HUB_ON=nats cargo test --locked -p tidewire --test stories
-	@scripts/step "stories on three NATS servers" env HUB_ON=cluster cargo test --locked -p tidewire --test stories
+	@scripts/step "stories on the embedded log" env HUB_ON=embedded cargo test --locked -p tidewire --test stories -- --test-threads 4
+	@scripts/step "stories on one NATS server" env HUB_ON=nats cargo test --locked -p tidewire --test stories -- --test-threads 4
+	@scripts/step "stories on three NATS servers" env HUB_ON=cluster cargo test --locked -p tidewire --test stories -- --test-threads 4
 
 clients: ## Run the subscribers of the clients' table that setup-tests installs
 	@scripts/step "clients" cargo test --locked -p tidewire --test clients_table -- --test-threads 4
