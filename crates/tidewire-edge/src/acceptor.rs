@@ -1,40 +1,106 @@
 //! A listener whose connections nobody waits for yet: who serves them decides by what.
 
 use std::{
+    future::poll_fn,
     io,
     net::{IpAddr, TcpStream},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    task::Poll,
 };
 
+use mio::net::TcpListener as Listener;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::TcpListener,
 };
 
-pub(crate) struct Acceptor(AsyncFd<mio::net::TcpListener>);
+/// Connections that are accepted before whoever polls has other things to do.
+const AT_ONCE: usize = 64;
+
+/// Accepts connections.
+pub(crate) struct Acceptor {
+    listener: Awaited,
+    has_caught_up: bool,
+}
+
+/// A listener, by who knows when there is somebody.
+enum Awaited {
+    ByRuntime(AsyncFd<Listener>),
+    /// Whoever polls does. Until somebody has to wait, so many were accepted.
+    ByPoller {
+        listener: Listener,
+        in_a_row: usize,
+    },
+}
 
 impl Acceptor {
-    /// Takes over a listener.
+    /// Takes over a listener that the runtime waits for.
     ///
     /// # Errors
     /// Where it cannot be waited for.
-    pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
-        let listener = mio::net::TcpListener::from_std(listener.into_std()?);
+    pub(crate) fn by_runtime(listener: TcpListener) -> io::Result<Self> {
+        let listener = Listener::from_std(listener.into_std()?);
         #[expect(
             deprecated,
             reason = "what is in its place is unsafe for types that may give another descriptor than before"
         )]
         let listener = AsyncFd::with_interest(listener, Interest::READABLE)?;
-        Ok(Self(listener))
+        Ok(Self { listener: Awaited::ByRuntime(listener), has_caught_up: false })
+    }
+
+    /// Takes over a listener, and says which descriptor is ready when it is to be polled.
+    ///
+    /// # Errors
+    /// Where the runtime does not let go of it.
+    pub(crate) fn by_poller(listener: TcpListener) -> io::Result<(Self, RawFd)> {
+        let listener = Listener::from_std(listener.into_std()?);
+        let fd = listener.as_raw_fd();
+        let listener = Awaited::ByPoller { listener, in_a_row: 0 };
+        Ok((Self { listener, has_caught_up: false }, fd))
     }
 
     /// Waits for the next connection, whose socket does not block.
     ///
     /// # Errors
     /// Such as for want of file descriptors.
-    pub(crate) async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
-        let accept = mio::net::TcpListener::accept;
-        let (socket, peer) = self.0.async_io(Interest::READABLE, accept).await?;
+    pub(crate) async fn accept(&mut self) -> io::Result<(TcpStream, IpAddr)> {
+        let Self { listener, has_caught_up } = self;
+        let mut accept = |listener: &Listener| {
+            let accepted = listener.accept();
+            let is_empty =
+                matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+            *has_caught_up |= is_empty;
+            accepted
+        };
+        let (socket, peer) = match listener {
+            Awaited::ByRuntime(listener) => {
+                listener.async_io(Interest::READABLE, &mut accept).await?
+            }
+            Awaited::ByPoller { listener, in_a_row } => {
+                poll_fn(|context| {
+                    if *in_a_row == AT_ONCE {
+                        *in_a_row = 0;
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    let accepted = accept(listener);
+                    *in_a_row += 1;
+                    match accepted {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            *in_a_row = 0;
+                            Poll::Pending
+                        }
+                        accepted => Poll::Ready(accepted),
+                    }
+                })
+                .await?
+            }
+        };
         Ok((OwnedFd::from(socket).into(), peer.ip()))
+    }
+
+    /// Whether all have been accepted that had come before it accepted for the first time.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.has_caught_up
     }
 }

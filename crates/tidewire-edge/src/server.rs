@@ -1,6 +1,12 @@
 //! How connections come: accepted within bounds, on sockets that hold little, each served alone.
 
-use std::{io, net::TcpStream, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use socket2::SockRef;
@@ -27,6 +33,8 @@ const NOT_SENT_BYTES_MAX: u32 = 16 * 1024;
 /// to the others all at once. By default there is room for 128, and each one beyond waits a second
 /// or more to try again. The kernel may hold fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 8_192;
+/// Whether a socket begins with the options of its listener, as they were when it came.
+const INHERITED: bool = cfg!(target_os = "linux");
 /// The wait after a failure to accept, such as for want of file descriptors.
 const ACCEPT_AGAIN_DELAY: Duration = Duration::from_millis(50);
 
@@ -42,10 +50,14 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let (config, ending) = (&shared.config, shared.drain.ending());
     SockRef::from(&listener).listen(BACKLOG)?;
-    let acceptor = Acceptor::new(listener)?;
+    prepare(&listener, config)?;
     // Where there is TLS, there is no plain HTTP.
-    let lean = config.lean_streams && config.tls.is_none();
-    let threads = if lean { Some(SweeperThreads::start(shared)?) } else { None };
+    let (acceptor, threads) = if config.lean_streams && config.tls.is_none() {
+        let (acceptor, fd) = Acceptor::by_poller(listener)?;
+        (acceptor, Some(SweeperThreads::start(shared, fd)?))
+    } else {
+        (Acceptor::by_runtime(listener)?, None)
+    };
     let sweepers = threads.as_ref().map(|threads| threads.sweepers().clone());
     if let Some(sweepers) = &sweepers {
         // An edge serves once; those of the first time are looked at.
@@ -57,52 +69,78 @@ pub(crate) async fn serve(
         let lean = lean.map(|sweepers| Lean { sweepers, route: stream_route(shared) });
         let connections = Connections::new(router, config, streams.clone(), &shared.drain, lean)
             .noting(Arc::clone(&shared.notes));
-        let overload = Overload::new(shared, &streams, sweepers);
-        accept(acceptor, Arc::new(connections), overload, shared).await;
+        let overload = Arc::new(Overload::new(shared, &streams, sweepers.clone()));
+        let door = Door {
+            connections: Arc::new(connections),
+            overload: Arc::clone(&overload),
+            served: TaskTracker::new(),
+            shared: Arc::clone(shared),
+        };
+        let served = door.served.clone();
+        match &sweepers {
+            Some(sweepers) => sweepers.let_in(door.let_in(acceptor)).await,
+            None => door.let_in(acceptor).await,
+        }
+        overload.ended().await;
+        served.close();
+        served.wait().await;
         streams.ended().await;
     });
     Ok(())
 }
 
-/// Accepts connections until the edge ends, and waits until all have ended.
-async fn accept(
-    acceptor: Acceptor,
+/// What connections come to that are accepted.
+struct Door {
     connections: Arc<Connections>,
-    overload: Overload,
-    shared: &Shared,
-) {
-    let (config, ending) = (&shared.config, shared.drain.ending());
-    let served = TaskTracker::new();
-    let mut rate = AcceptRate::new(config.accept_rate_max);
-    let mut next = async || {
-        rate.next().await;
-        let (socket, peer) = acceptor.accept().await?;
-        // It fails where the client has gone already, which is seen when it is read.
-        let _gone = prepare(&socket, config);
-        Ok::<_, io::Error>((socket, peer))
-    };
-    while let Some(accepted) = ending.run_until_cancelled(next()).await {
-        match accepted {
-            Ok((socket, peer)) => match shared.admission.connection(peer) {
-                Ok(place) => {
-                    let held = Held { _place: place, _open: served.token() };
-                    connections.welcome(socket, Came::from(peer), held);
+    overload: Arc<Overload>,
+    served: TaskTracker,
+    shared: Arc<Shared>,
+}
+
+impl Door {
+    /// Accepts connections until the edge ends.
+    async fn let_in(self, acceptor: Acceptor) {
+        let ending = self.shared.drain.ending().clone();
+        let Some(never) = ending.run_until_cancelled(self.let_all_in(acceptor)).await else {
+            return;
+        };
+        match never {}
+    }
+
+    async fn let_all_in(&self, mut acceptor: Acceptor) -> Infallible {
+        let config = &self.shared.config;
+        let mut rate = AcceptRate::new(config.accept_rate_max);
+        loop {
+            rate.next().await;
+            match acceptor.accept().await {
+                Ok((socket, peer)) => {
+                    if !(INHERITED && acceptor.has_caught_up()) {
+                        // It fails where the client has gone already, which is seen when it is read.
+                        let _gone = prepare(&socket, config);
+                    }
+                    self.take(socket, peer);
                 }
-                Err(full) => {
-                    complaints::no_room(full, peer, shared);
-                    overload.answer(socket, Came::from(peer), full);
+                Err(error) => {
+                    complaints::not_accepted(&error, &self.shared.notes);
+                    sleep(ACCEPT_AGAIN_DELAY).await;
                 }
-            },
-            Err(error) => {
-                complaints::not_accepted(&error, &shared.notes);
-                sleep(ACCEPT_AGAIN_DELAY).await;
             }
         }
     }
-    drop(acceptor);
-    overload.ended().await;
-    served.close();
-    served.wait().await;
+
+    /// Has a connection served, where there is room for it.
+    fn take(&self, socket: TcpStream, peer: IpAddr) {
+        match self.shared.admission.connection(peer) {
+            Ok(place) => {
+                let held = Held { _place: place, _open: self.served.token() };
+                self.connections.welcome(socket, Came::from(peer), held);
+            }
+            Err(full) => {
+                complaints::no_room(full, peer, &self.shared);
+                self.overload.answer(socket, Came::from(peer), full);
+            }
+        }
+    }
 }
 
 async fn keep_certificate_fresh(config: &Config, ending: &CancellationToken) {
@@ -112,9 +150,8 @@ async fn keep_certificate_fresh(config: &Config, ending: &CancellationToken) {
 }
 
 /// Has a socket hold little, say at once what it has, and end where its client takes nothing.
-fn prepare(socket: &TcpStream, config: &Config) -> io::Result<()> {
-    // Not on the listener, to be inherited: some come before it could be told.
-    let socket = SockRef::from(socket);
+fn prepare<'s>(socket: impl Into<SockRef<'s>>, config: &Config) -> io::Result<()> {
+    let socket = socket.into();
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {

@@ -7,10 +7,12 @@ use std::{
     net::TcpStream,
     os::fd::AsRawFd as _,
     sync::Arc,
+    task::Context,
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use mio::{Events, Interest, Poll, Token, event::Event, unix::SourceFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use slab::Slab;
@@ -43,8 +45,10 @@ mod full;
 #[cfg(test)]
 mod hot_path;
 
-/// What wakes the thread, among its sockets.
+/// What wakes the thread, among its sockets, …
 pub(super) const WAKE: Token = Token(usize::MAX);
+/// … and the listener, where it waits for that.
+pub(super) const DOOR: Token = Token(usize::MAX - 1);
 /// Streams that are looked at before other feeds have their turn: about a millisecond, so that few
 /// are not kept waiting by many.
 const TURN_STREAMS: usize = 256;
@@ -61,6 +65,8 @@ pub(super) struct Sweeper {
     shared: Arc<Shared>,
     sweepers: Sweepers,
     runtime: Handle,
+    /// What accepts connections, where that is here.
+    accepting: Option<BoxFuture<'static, ()>>,
     connections: Slab<Connection>,
     /// Those that have come, and may have said something.
     arrived: VecDeque<usize>,
@@ -130,6 +136,7 @@ impl Sweeper {
             shared,
             sweepers,
             runtime,
+            accepting: None,
             connections: Slab::new(),
             arrived: VecDeque::new(),
             feeds: Slab::new(),
@@ -155,8 +162,16 @@ impl Sweeper {
                 Err(error) => return error!(%error, "streams at rest can be waited for no more"),
             }
             self.post.is_looking();
-            for event in events.iter().filter(|event| event.token() != WAKE) {
-                self.socket_is_ready(event);
+            let mut has_knocked = self.post.has_knocked();
+            for event in &events {
+                match event.token() {
+                    WAKE => {}
+                    DOOR => has_knocked = true,
+                    Token(_) => self.socket_is_ready(event),
+                }
+            }
+            if has_knocked {
+                self.let_in();
             }
             self.open_mail();
             self.hear_out();
@@ -192,6 +207,10 @@ impl Sweeper {
             match mail {
                 Mail::Arrival(arrival) => self.welcome(*arrival),
                 Mail::Stream(resting) => self.take(*resting),
+                Mail::Accepting(accepting) => {
+                    self.accepting = Some(accepting);
+                    self.let_in();
+                }
                 Mail::News => self.tell_news(),
                 Mail::Slowest(answer) => {
                     // Who asked may not wait any more.
@@ -199,6 +218,16 @@ impl Sweeper {
                 }
                 Mail::End => self.is_ending = true,
             }
+        }
+    }
+
+    /// Accepts connections, which come back as mail, here or to others.
+    fn let_in(&mut self) {
+        let waker = Arc::clone(&self.post).into();
+        if let Some(accepting) = &mut self.accepting
+            && accepting.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        {
+            self.accepting = None;
         }
     }
 

@@ -2,21 +2,27 @@
 
 use std::{
     io,
+    os::fd::RawFd,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Wake,
     thread::{self, JoinHandle},
 };
 
-use mio::{Poll, Waker};
+use futures_util::future::BoxFuture;
+use mio::{Interest, Poll, Waker, unix::SourceFd};
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Arrival, Resting,
-    sweeper::{Sweeper, WAKE},
+    sweeper::{DOOR, Sweeper, WAKE},
 };
 use crate::{SlowStream, feed::Listener, subscription::Shared};
 
@@ -31,13 +37,17 @@ pub(crate) struct SweeperThreads {
 }
 
 impl SweeperThreads {
-    /// Starts them.
+    /// Starts them. One of them waits for a listener, too, for whom it shall [let in](Sweepers::let_in).
     ///
     /// # Errors
     /// Where the system has no room for a thread, or for what it waits with.
-    pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+    pub(crate) fn start(shared: &Arc<Shared>, listener: RawFd) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let polls = (0..cores).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        if let Some(first) = polls.first() {
+            let interest = Interest::READABLE;
+            first.registry().register(&mut SourceFd(&listener), DOOR, interest)?;
+        }
         let posts = polls.iter().map(Post::new).collect::<io::Result<Vec<_>>>()?;
         let sweepers = Sweepers(Arc::new(Posts { posts, next: AtomicUsize::new(0) }));
         let mut threads = Vec::new();
@@ -87,6 +97,21 @@ impl Sweepers {
         let post = Post::new(poll)?;
         let posts = vec![Arc::clone(&post)];
         Ok((post, Self(Arc::new(Posts { posts, next: AtomicUsize::new(0) }))))
+    }
+
+    /// Has connections accepted by the sweeper that waits for the listener, until that is over.
+    pub(crate) async fn let_in(&self, accepting: impl Future<Output = ()> + Send + 'static) {
+        let (over, is_over) = oneshot::channel();
+        let accepting = async {
+            accepting.await;
+            // It fails where nobody waits for it any more.
+            let _unheard = over.send(());
+        };
+        if let Some(first) = self.0.posts.first() {
+            first.send(Mail::Accepting(Box::pin(accepting)));
+        }
+        // An error is a sweeper that has ended before.
+        let _ended = is_over.await;
     }
 
     /// Hears what a connection is for.
@@ -146,6 +171,8 @@ async fn tell_news(sweepers: Sweepers, shared: Arc<Shared>) {
 pub(super) enum Mail {
     Arrival(Box<Arrival>),
     Stream(Box<Resting>),
+    /// What accepts connections, for the one that waits for the listener.
+    Accepting(BoxFuture<'static, ()>),
     /// A drain has begun, or everything ends.
     News,
     /// Which of its streams are furthest behind?
@@ -160,6 +187,8 @@ pub(super) struct Post {
     mail: Mutex<Vec<Mail>>,
     /// The feeds that have moved, by the sweeper's own keys.
     moved: Mutex<Vec<usize>>,
+    /// Whether what accepts connections is to be polled.
+    has_knocked: AtomicBool,
     /// Whether the sweeper looks here before it waits again.
     is_awake: AtomicBool,
     waker: Waker,
@@ -170,6 +199,7 @@ impl Post {
         Ok(Arc::new(Self {
             mail: Mutex::default(),
             moved: Mutex::default(),
+            has_knocked: AtomicBool::new(false),
             is_awake: AtomicBool::new(false),
             waker: Waker::new(poll.registry(), WAKE)?,
         }))
@@ -177,10 +207,10 @@ impl Post {
 
     fn send(&self, mail: Mail) {
         self.mail.lock().push(mail);
-        self.wake();
+        self.wake_up();
     }
 
-    fn wake(&self) {
+    fn wake_up(&self) {
         if !self.is_awake.swap(true, Ordering::AcqRel) {
             // It fails where the sweeper has gone, and nobody is waited for.
             let _gone = self.waker.wake();
@@ -195,7 +225,14 @@ impl Post {
     /// Notes that the sweeper will wait, unless something has come.
     pub(super) fn may_wait(&self) -> bool {
         self.is_awake.store(false, Ordering::SeqCst);
-        self.mail.lock().is_empty() && self.moved.lock().is_empty()
+        self.mail.lock().is_empty()
+            && self.moved.lock().is_empty()
+            && !self.has_knocked.load(Ordering::SeqCst)
+    }
+
+    /// Whether what accepts connections has asked to be polled since it was last.
+    pub(super) fn has_knocked(&self) -> bool {
+        self.has_knocked.swap(false, Ordering::SeqCst)
     }
 
     /// Notes that the sweeper waits no longer.
@@ -207,7 +244,15 @@ impl Post {
 impl Listener for Post {
     fn ring(&self, key: usize) {
         self.moved.lock().push(key);
-        self.wake();
+        self.wake_up();
+    }
+}
+
+/// Wakes what accepts connections.
+impl Wake for Post {
+    fn wake(self: Arc<Self>) {
+        self.has_knocked.store(true, Ordering::SeqCst);
+        self.wake_up();
     }
 }
 
@@ -216,6 +261,7 @@ impl std::fmt::Debug for Mail {
         f.write_str(match self {
             Self::Arrival(_) => "Arrival",
             Self::Stream(_) => "Stream",
+            Self::Accepting(_) => "Accepting",
             Self::News => "News",
             Self::Slowest(_) => "Slowest",
             Self::End => "End",
