@@ -1,6 +1,8 @@
 # `make` alone lists what there is.
 
 .DEFAULT_GOAL := help
+# All tests are of the whole workspace with all features, whichever run: what is built once serves all.
+TEST := cargo test --locked --workspace --all-features
 .PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-prometheus setup-clients lint docs unit stories clients proxies observability faults measure measure-nats bench bench-most setup-valgrind instructions clean
 
 help: ## List the targets
@@ -40,29 +42,28 @@ docs: ## Build the API documentation with warnings as errors, and check the docu
 	@scripts/step "documents" scripts/check-documents
 	@scripts/step "dashboards" scripts/dashboards --check
 
-unit: ## Run the tests of the crates
-	@scripts/step "crates" cargo test --locked --workspace --all-features --exclude tidewire
+unit: ## Run the tests of the crates, and of the binary alone
+	@scripts/step "crates" $(TEST) -- --test-threads 4
 
-stories: ## Run the binary's tests, and its stories on each backbone: kills, real clients, a real browser (after setup-tests)
-	@scripts/step "the binary" cargo test --locked -p tidewire --bins --test config
-	@scripts/step "stories on the embedded log" env HUB_ON=embedded cargo test --locked -p tidewire --test stories -- --test-threads 4
-	@scripts/step "stories on one NATS server" env HUB_ON=nats cargo test --locked -p tidewire --test stories -- --test-threads 4
-	@scripts/step "stories on three NATS servers" env HUB_ON=cluster cargo test --locked -p tidewire --test stories -- --test-threads 4
+stories: ## Run the binary's stories on each backbone: kills, real clients, a real browser (after setup-tests)
+	@scripts/step "stories on the embedded log" env HUB_ON=embedded $(TEST) --test stories -- --test-threads 4
+	@scripts/step "stories on one NATS server" env HUB_ON=nats $(TEST) --test stories -- --test-threads 4
+	@scripts/step "stories on three NATS servers" env HUB_ON=cluster $(TEST) --test stories -- --test-threads 4
 
 clients: ## Run the subscribers of the clients' table that setup-tests installs
-	@scripts/step "clients" cargo test --locked -p tidewire --test clients_table -- --test-threads 4
+	@scripts/step "clients" $(TEST) --test clients_table -- --test-threads 4
 
 test-clients: setup-tests setup-clients ## Run every subscriber of the clients' table, and a page in each browser
-	@scripts/step "every client" cargo test --locked -p tidewire --test clients_table -- --include-ignored --test-threads 4
+	@scripts/step "every client" $(TEST) --test clients_table -- --include-ignored --test-threads 4
 
 proxies: ## Run real proxies before two edges, as the documents and as their defaults have it (after setup-proxies)
-	@scripts/step "proxies" cargo test --locked -p tidewire --test proxies -- --test-threads 4
+	@scripts/step "proxies" $(TEST) --test proxies -- --test-threads 4
 
 observability: ## Look at a hub with a real Prometheus: rules, dashboards, an alert (after setup-prometheus)
-	@scripts/step "observability" cargo test --locked -p tidewire --test observability -- --test-threads 1
+	@scripts/step "observability" $(TEST) --test observability -- --test-threads 1
 
 faults: ## Break a cluster in every way we know, and judge what its subscribers saw (needs root, for full disks)
-	@scripts/step "faults" cargo test --locked -p tidewire --test cluster -- --nocapture
+	@scripts/step "faults" $(TEST) --test cluster -- --nocapture
 
 measure: build ## Measure publishing, memory, bad readers, gzip, TLS and HTTP/2 with the release build; prints tables
 	TMPDIR=target target/release/loadtest publish

@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures_util::{future::ready, stream};
 use http::{HeaderName, HeaderValue, header};
@@ -23,6 +20,8 @@ use crate::{
 };
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// Headers of an answer, with what is added to them later.
+const HEADERS: usize = 12;
 /// What says that a connection takes no other request.
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -71,14 +70,17 @@ impl EventStream {
             Some(Carrier::Hyper(flushes)) => self.into_body(Some(flushes)),
             None => self.into_body(None),
         };
-        let headers = [
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.reserve(HEADERS);
+        headers.extend([
             (header::CONNECTION, CLOSE),
             (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform")),
             (ACCEL_BUFFERING, HeaderValue::from_static("no")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        ];
-        (headers, body).into_response()
+        ]);
+        response
     }
 
     fn into_body(self, flushes: Option<Flushes>) -> Body {

@@ -114,6 +114,7 @@ fn request(said: &Bytes, target: &str, headers: &[httparse::Header<'_>]) -> Opti
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = Uri::from_maybe_shared(said.slice_ref(target.as_bytes())).ok()?;
+    request.headers_mut().reserve(headers.len());
     for header in headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         if NOT_HERE.contains(&name) {

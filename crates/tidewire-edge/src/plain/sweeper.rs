@@ -68,7 +68,7 @@ pub(super) struct Sweeper {
     /// What accepts connections, where that is here.
     accepting: Option<BoxFuture<'static, ()>>,
     connections: Slab<Connection>,
-    /// Those that have come, and may have said something.
+    /// Those that have come, and have said something.
     arrived: VecDeque<usize>,
     feeds: Slab<Watched>,
     /// Those whose streams are to be looked at.
@@ -162,17 +162,7 @@ impl Sweeper {
                 Err(error) => return error!(%error, "streams at rest can be waited for no more"),
             }
             self.post.is_looking();
-            let mut has_knocked = self.post.has_knocked();
-            for event in &events {
-                match event.token() {
-                    WAKE => {}
-                    DOOR => has_knocked = true,
-                    Token(_) => self.socket_is_ready(event),
-                }
-            }
-            if has_knocked {
-                self.let_in();
-            }
+            self.hear_sockets(&events);
             self.open_mail();
             self.hear_out();
             self.sweep();
@@ -235,8 +225,8 @@ impl Sweeper {
     fn put(&mut self, socket: &TcpStream) -> Option<usize> {
         let entry = self.connections.vacant_entry();
         let key = entry.key();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let fd = socket.as_raw_fd();
+        // Room is waited for by those who have none: at first each has.
+        let (fd, interest) = (socket.as_raw_fd(), Interest::READABLE);
         if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), Token(key), interest)
         {
             count_broken(&error);
@@ -389,12 +379,32 @@ impl Sweeper {
         }
     }
 
-    /// Notes that a stream waits for room in its socket, for this first.
+    /// Has a stream wait for room in its socket, for this first.
     fn fill(&mut self, key: usize, unsent: Bytes) {
-        if let Some(swept) = swept(&mut self.connections, key) {
-            swept.unsent = unsent;
-            swept.is_full = true;
-            self.full.insert(key);
+        let Some(swept) = swept(&mut self.connections, key) else { return };
+        swept.unsent = unsent;
+        swept.is_full = true;
+        self.full.insert(key);
+        let fd = swept.resting.socket.as_raw_fd();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        // It tells at once where there is room by now.
+        let registry = self.poll.registry();
+        if let Err(error) = registry.reregister(&mut SourceFd(&fd), Token(key), interest) {
+            self.leave(key, Leaves::Broken(error));
+        }
+    }
+
+    fn hear_sockets(&mut self, events: &Events) {
+        let mut has_knocked = self.post.has_knocked();
+        for event in events {
+            match event.token() {
+                WAKE => {}
+                DOOR => has_knocked = true,
+                Token(_) => self.socket_is_ready(event),
+            }
+        }
+        if has_knocked {
+            self.let_in();
         }
     }
 
@@ -561,7 +571,7 @@ fn swept(connections: &mut Slab<Connection>, key: usize) -> Option<&mut Swept> {
 
 impl Swept {
     /// Whether the socket shall take more: whether less than half of what may wait in it does, by
-    /// `TCP_NOTSENT_LOWAT` where there is such, as far as it was asked. If not, it tells when that is so.
+    /// `TCP_NOTSENT_LOWAT` where there is such, as far as it was asked.
     ///
     /// Who writes without asking is stopped late: the kernel asks before it begins a buffer of up to 64 KiB,
     /// and not before it appends to one that has begun.
@@ -578,7 +588,7 @@ impl Swept {
         Ok(has_room)
     }
 
-    /// Writes as much as the socket takes now. Where that is not all, it tells when it takes more.
+    /// Writes as much as the socket takes now.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (mut socket, mut written) = (&self.resting.socket, 0);
         while written < bytes.len() {

@@ -34,7 +34,6 @@ impl Sweeper {
         if let Some(key) = self.put(&arrival.socket) {
             let tick = self.ticks.put(key, arrival.ask_by());
             self.connections[key] = Connection::Comes(Box::new(Coming { arrival, tick }));
-            self.arrived.push_back(key);
         }
     }
 

@@ -56,7 +56,7 @@ fn counted(operations: usize, operation: &mut dyn FnMut()) {
 fn an_event_is_handed_to_every_stream() {
     let mut edge = Driven::start();
     let clients: Vec<_> = (0..STREAMS).map(|_| edge.client()).collect();
-    edge.sweeper.hear_out();
+    edge.hear_out();
     let mut events: VecDeque<_> = (1..=operations()).map(|number| vec![event(number)]).collect();
     counted(operations(), &mut || {
         let shared = edge.edge.shared();
@@ -77,7 +77,7 @@ fn a_stream_begins() {
         (0..operations()).map(|_| edge.arrival()).unzip();
     counted(operations(), &mut || {
         edge.sweeper.welcome(arrivals.pop().unwrap());
-        edge.sweeper.hear_out();
+        edge.hear_out();
     });
     for client in clients {
         assert!(read(client).contains("event: tidewire.hello\n"));
@@ -126,6 +126,7 @@ fn a_topic_is_matched_among_ten_thousand_interests() {
 /// An edge with one sweeper, which does what it is told on this thread.
 struct Driven {
     sweeper: Sweeper,
+    events: Events,
     connections: Arc<Connections>,
     listener: TcpListener,
     edge: Edge,
@@ -155,7 +156,8 @@ impl Driven {
             (edge, sweeper, Arc::new(connections))
         });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self { sweeper, connections, listener, edge, runtime }
+        let events = Events::with_capacity(EVENTS_MAX);
+        Self { sweeper, events, connections, listener, edge, runtime }
     }
 
     /// A client that has asked for a stream, and what has come of it here.
@@ -171,6 +173,13 @@ impl Driven {
         let held = Held { _place: place, _open: TaskTracker::new().token() };
         let connections = Arc::clone(&self.connections);
         (client, Arrival::new(socket, Came::from(address.ip()), held, connections))
+    }
+
+    /// Hears what sockets have to say by now.
+    fn hear_out(&mut self) {
+        self.sweeper.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
+        self.sweeper.hear_sockets(&self.events);
+        self.sweeper.hear_out();
     }
 
     fn client(&mut self) -> TcpStream {
