@@ -125,6 +125,9 @@ impl Fanout {
                         break;
                     }
                 }
+                if let Some(window) = &state.window {
+                    self.dispatched.set_window(window.events(), window.bytes());
+                }
                 state.sweep(self.window_events_max);
                 touched.into_iter().map(|slot| state.untouch(slot)).collect()
             };
@@ -290,7 +293,6 @@ impl State {
 
     fn sweep(&mut self, window_events_max: usize) {
         let Some(window) = &self.window else { return };
-        metrics::set_window(window.events(), window.bytes());
         let share = window.events().max(window_events_max.min(SWEEPS_PER_WINDOW));
         if self.evicted_since_sweep * SWEEPS_PER_WINDOW < share {
             return;

@@ -70,6 +70,8 @@ pub(crate) struct Batch {
     pub(crate) stamps: Stamps,
     /// Everything wanted up to here is in this batch or an earlier one.
     pub(crate) cursor: Cursor,
+    /// Whether nothing waited behind it.
+    pub(crate) is_all: bool,
 }
 
 impl Feed {
@@ -209,11 +211,12 @@ fn coalesce<'f>(frames: impl Iterator<Item = &'f Frame> + Clone, epoch: Epoch) -
     let events = taken.count();
     let last = frames.clone().nth(events.checked_sub(1)?)?;
     let cursor = Cursor::new(epoch, last.sequence);
+    let is_all = frames.clone().nth(events).is_none();
     let taken = frames.take(events);
     let coded = Coded::concat(taken.clone().map(|frame| &frame.coded));
     let mut stamps = Stamps::default();
     taken.for_each(|frame| stamps.add(frame.stored, 1));
-    Some(Batch { coded, events, stamps, cursor })
+    Some(Batch { coded, events, stamps, cursor, is_all })
 }
 
 /// A position in a feed.

@@ -4,7 +4,10 @@
 //! at each CR, LF or CRLF into a `data:` line of its own, so that no byte of a publisher can begin
 //! a field. The grammar is the WHATWG HTML standard's, section 9.2.6.
 
-use std::{fmt::Arguments, io::Write as _};
+use std::{
+    fmt::{Arguments, Write as _},
+    io::Write as _,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memchr2;
@@ -147,8 +150,8 @@ fn with_json(head: Arguments<'_>, data: &impl Serialize) -> Bytes {
 
 fn frame(point: ResumePoint, event_type: Option<&str>, data: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(data.len() + 64);
-    frame.put_slice(b"id: ");
-    frame.put_slice(point.to_string().as_bytes());
+    // Writing to memory does not fail.
+    let _written = write!(&mut frame, "id: {point}");
     if let Some(event_type) = event_type {
         frame.put_slice(b"\nevent: ");
         frame.put_slice(event_type.as_bytes());

@@ -150,11 +150,18 @@ impl Sent {
 pub(crate) struct Dispatched {
     seconds: Histogram,
     recipients: Histogram,
+    window_events: Gauge,
+    window_bytes: Gauge,
 }
 
 impl Dispatched {
     pub(crate) fn new() -> Self {
-        Self { seconds: FANOUT.histogram_of(&[]), recipients: FANOUT_RECIPIENTS.histogram_of(&[]) }
+        Self {
+            seconds: FANOUT.histogram_of(&[]),
+            recipients: FANOUT_RECIPIENTS.histogram_of(&[]),
+            window_events: WINDOW_EVENTS.gauge_of(&[]),
+            window_bytes: WINDOW_BYTES.gauge_of(&[]),
+        }
     }
 
     pub(crate) fn observe_seconds(&self, took: Duration) {
@@ -163,6 +170,11 @@ impl Dispatched {
 
     pub(crate) fn observe_recipients(&self, recipients: usize) {
         self.recipients.record(recipients as f64);
+    }
+
+    pub(crate) fn set_window(&self, events: usize, bytes: usize) {
+        self.window_events.set(events as f64);
+        self.window_bytes.set(bytes as f64);
     }
 }
 
@@ -305,11 +317,6 @@ pub(crate) fn set_certificate_expiry(unix_seconds: Option<i64>) {
 
 pub(crate) fn set_feeds(feeds: usize) {
     FEEDS.set(feeds as f64);
-}
-
-pub(crate) fn set_window(events: usize, bytes: usize) {
-    WINDOW_EVENTS.set(events as f64);
-    WINDOW_BYTES.set(bytes as f64);
 }
 
 pub(crate) fn set_connections_max(connections: usize) {

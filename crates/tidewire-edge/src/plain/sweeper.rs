@@ -372,6 +372,8 @@ impl Sweeper {
             self.sent.hand(&mut swept.resting.stream.subscription, made, now);
             let framed = &made.framed;
             match swept.write(framed) {
+                // What comes behind it rings again.
+                Ok(written) if written == framed.len() && made.is_all() => return,
                 Ok(written) if written == framed.len() => {}
                 Ok(written) => return self.fill(key, framed.slice(written..)),
                 Err(error) => return self.leave(key, Leaves::Broken(error)),

@@ -90,6 +90,11 @@ impl Made {
         let since = now.checked_sub(batch.stamps.age());
         Self { batch, framed, since, handed: 0 }
     }
+
+    /// Whether the feed had nothing behind it.
+    pub(super) fn is_all(&self) -> bool {
+        self.batch.is_all
+    }
 }
 
 impl Sent {
