@@ -160,3 +160,22 @@ fn prepare<'s>(socket: impl Into<SockRef<'s>>, config: &Config) -> io::Result<()
     }
     Ok(())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// What [`INHERITED`] says of this kernel.
+    #[tokio::test]
+    async fn a_socket_begins_with_the_options_of_its_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config { write_timeout: Duration::from_secs(7), ..Config::default() };
+        prepare(&listener, &config).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&socket);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOT_SENT_BYTES_MAX);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(config.write_timeout));
+    }
+}
