@@ -50,7 +50,9 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let (config, ending) = (&shared.config, shared.drain.ending());
     SockRef::from(&listener).listen(BACKLOG)?;
-    prepare(&listener, config)?;
+    if INHERITED {
+        prepare(&listener, config)?;
+    }
     // Where there is TLS, there is no plain HTTP.
     let (acceptor, threads) = if config.lean_streams && config.tls.is_none() {
         let (acceptor, fd) = Acceptor::by_poller(listener)?;
@@ -78,8 +80,8 @@ pub(crate) async fn serve(
         };
         let served = door.served.clone();
         match &sweepers {
-            Some(sweepers) => sweepers.let_in(door.let_in(acceptor)).await,
-            None => door.let_in(acceptor).await,
+            Some(sweepers) => sweepers.accept(door.accept(acceptor)).await,
+            None => door.accept(acceptor).await,
         }
         overload.ended().await;
         served.close();
@@ -99,15 +101,14 @@ struct Door {
 
 impl Door {
     /// Accepts connections until the edge ends.
-    async fn let_in(self, acceptor: Acceptor) {
+    async fn accept(self, acceptor: Acceptor) {
         let ending = self.shared.drain.ending().clone();
-        let Some(never) = ending.run_until_cancelled(self.let_all_in(acceptor)).await else {
-            return;
-        };
-        match never {}
+        if let Some(never) = ending.run_until_cancelled(self.accept_all(acceptor)).await {
+            match never {}
+        }
     }
 
-    async fn let_all_in(&self, mut acceptor: Acceptor) -> Infallible {
+    async fn accept_all(&self, mut acceptor: Acceptor) -> Infallible {
         let config = &self.shared.config;
         let mut rate = AcceptRate::new(config.accept_rate_max);
         loop {

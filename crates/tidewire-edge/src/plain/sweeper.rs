@@ -199,7 +199,7 @@ impl Sweeper {
                 Mail::Stream(resting) => self.take(*resting),
                 Mail::Accepting(accepting) => {
                     self.accepting = Some(accepting);
-                    self.let_in();
+                    self.accept();
                 }
                 Mail::News => self.tell_news(),
                 Mail::Slowest(answer) => {
@@ -212,7 +212,7 @@ impl Sweeper {
     }
 
     /// Accepts connections, which come back as mail, here or to others.
-    fn let_in(&mut self) {
+    fn accept(&mut self) {
         let waker = Arc::clone(&self.post).into();
         if let Some(accepting) = &mut self.accepting
             && accepting.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
@@ -397,16 +397,16 @@ impl Sweeper {
     }
 
     fn hear_sockets(&mut self, events: &Events) {
-        let mut has_knocked = self.post.has_knocked();
+        let mut accept_is_due = self.post.take_accept_is_due();
         for event in events {
             match event.token() {
                 WAKE => {}
-                DOOR => has_knocked = true,
+                DOOR => accept_is_due = true,
                 Token(_) => self.socket_is_ready(event),
             }
         }
-        if has_knocked {
-            self.let_in();
+        if accept_is_due {
+            self.accept();
         }
     }
 

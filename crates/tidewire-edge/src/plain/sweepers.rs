@@ -37,7 +37,7 @@ pub(crate) struct SweeperThreads {
 }
 
 impl SweeperThreads {
-    /// Starts them. One of them waits for a listener, too, for whom it shall [let in](Sweepers::let_in).
+    /// Starts them. One of them waits for a listener, too: see [`Sweepers::accept`].
     ///
     /// # Errors
     /// Where the system has no room for a thread, or for what it waits with.
@@ -100,7 +100,7 @@ impl Sweepers {
     }
 
     /// Has connections accepted by the sweeper that waits for the listener, until that is over.
-    pub(crate) async fn let_in(&self, accepting: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) async fn accept(&self, accepting: impl Future<Output = ()> + Send + 'static) {
         let (over, is_over) = oneshot::channel();
         let accepting = async {
             accepting.await;
@@ -188,7 +188,7 @@ pub(super) struct Post {
     /// The feeds that have moved, by the sweeper's own keys.
     moved: Mutex<Vec<usize>>,
     /// Whether what accepts connections is to be polled.
-    has_knocked: AtomicBool,
+    accept_is_due: AtomicBool,
     /// Whether the sweeper looks here before it waits again.
     is_awake: AtomicBool,
     waker: Waker,
@@ -199,7 +199,7 @@ impl Post {
         Ok(Arc::new(Self {
             mail: Mutex::default(),
             moved: Mutex::default(),
-            has_knocked: AtomicBool::new(false),
+            accept_is_due: AtomicBool::new(false),
             is_awake: AtomicBool::new(false),
             waker: Waker::new(poll.registry(), WAKE)?,
         }))
@@ -227,12 +227,12 @@ impl Post {
         self.is_awake.store(false, Ordering::SeqCst);
         self.mail.lock().is_empty()
             && self.moved.lock().is_empty()
-            && !self.has_knocked.load(Ordering::SeqCst)
+            && !self.accept_is_due.load(Ordering::SeqCst)
     }
 
     /// Whether what accepts connections has asked to be polled since it was last.
-    pub(super) fn has_knocked(&self) -> bool {
-        self.has_knocked.swap(false, Ordering::SeqCst)
+    pub(super) fn take_accept_is_due(&self) -> bool {
+        self.accept_is_due.swap(false, Ordering::SeqCst)
     }
 
     /// Notes that the sweeper waits no longer.
@@ -251,7 +251,7 @@ impl Listener for Post {
 /// Wakes what accepts connections.
 impl Wake for Post {
     fn wake(self: Arc<Self>) {
-        self.has_knocked.store(true, Ordering::SeqCst);
+        self.accept_is_due.store(true, Ordering::SeqCst);
         self.wake_up();
     }
 }
