@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of what has come that are told where it is not what was wanted.
+const TOLD_BYTES: usize = 2_000;
+/// What a kernel is asked to hold of what comes for one that has little room. It doubles this, at least to
+/// 2,304.
+const RECEIVE_BYTES: u32 = 2_048;
 
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -62,6 +67,14 @@ pub(crate) async fn connect(base_url: &str) -> TcpStream {
     TcpStream::connect(base_url.trim_start_matches("http://")).await.unwrap()
 }
 
+/// A connection whose kernel takes hardly anything unless it is read from.
+pub(crate) async fn connect_with_little_room(base_url: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(RECEIVE_BYTES).unwrap();
+    let address = base_url.trim_start_matches("http://").parse().unwrap();
+    socket.connect(address).await.unwrap()
+}
+
 /// Writes the head of a request that asks for no other on its connection.
 pub(crate) async fn send(
     socket: &mut TcpStream,
@@ -107,6 +120,7 @@ pub(crate) async fn read_until(socket: &mut TcpStream, wanted: &str) -> String {
     };
     let outcome = timeout(PATIENCE, reading).await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    assert!(outcome.is_ok(), "no {wanted:?} in {text:?}");
+    let end = &text[text.floor_char_boundary(text.len().saturating_sub(TOLD_BYTES))..];
+    assert!(outcome.is_ok(), "no {wanted:?} in {} bytes that end with {end:?}", text.len());
     text
 }
