@@ -67,15 +67,11 @@ impl Acceptor {
         let Self { listener, has_caught_up } = self;
         let mut accept = |listener: &Listener| {
             let accepted = listener.accept();
-            let is_empty =
-                matches!(&accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-            *has_caught_up |= is_empty;
+            *has_caught_up |= is_nobody_there(&accepted);
             accepted
         };
         let (socket, peer) = match listener {
-            Awaited::ByRuntime(listener) => {
-                listener.async_io(Interest::READABLE, &mut accept).await?
-            }
+            Awaited::ByRuntime(listener) => listener.async_io(Interest::READABLE, accept).await?,
             Awaited::ByPoller { listener, in_a_row } => {
                 poll_fn(|context| {
                     if *in_a_row == AT_ONCE {
@@ -84,14 +80,12 @@ impl Acceptor {
                         return Poll::Pending;
                     }
                     let accepted = accept(listener);
-                    *in_a_row += 1;
-                    match accepted {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            *in_a_row = 0;
-                            Poll::Pending
-                        }
-                        accepted => Poll::Ready(accepted),
+                    if is_nobody_there(&accepted) {
+                        *in_a_row = 0;
+                        return Poll::Pending;
                     }
+                    *in_a_row += 1;
+                    Poll::Ready(accepted)
                 })
                 .await?
             }
@@ -103,4 +97,8 @@ impl Acceptor {
     pub(crate) fn has_caught_up(&self) -> bool {
         self.has_caught_up
     }
+}
+
+fn is_nobody_there<T>(accepted: &io::Result<T>) -> bool {
+    matches!(accepted, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

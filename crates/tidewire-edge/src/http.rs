@@ -60,8 +60,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .fallback(async || Problem::not_found())
 }
 
-/// The route of `GET /v1/events`, as the router has it. To look for it there, and to come through what all
-/// routes share, is a third of what it takes to begin a stream.
+/// The route of `GET /v1/events`, as the router has it, without the way there.
 pub(crate) fn stream_route(shared: &Arc<Shared>) -> Route {
     let cors = cors(&shared.config.cors_origins, [Method::GET]);
     let shared = Arc::clone(shared);

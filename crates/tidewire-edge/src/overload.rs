@@ -36,8 +36,8 @@ impl Overload {
         let config = &shared.config;
         let refusing = |full: Full| {
             let router = refusal::router(Arc::clone(shared), Refusal::of(full));
-            let lean = sweepers.clone();
-            let lean = lean.map(|sweepers| Lean { sweepers, route: Route::new(router.clone()) });
+            let route = Route::new(router.clone());
+            let lean = sweepers.clone().map(|sweepers| Lean { sweepers, route });
             let connections =
                 Connections::new(router, config, streams.clone(), &shared.drain, lean);
             Arc::new(connections.noting(Arc::clone(&shared.notes)))

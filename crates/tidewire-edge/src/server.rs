@@ -67,18 +67,18 @@ pub(crate) async fn serve(
     }
     tokio::join!(keep_certificate_fresh(config, ending), async {
         let streams = Streams::new(config.write_timeout);
-        let lean = sweepers.clone();
-        let lean = lean.map(|sweepers| Lean { sweepers, route: stream_route(shared) });
+        let route = stream_route(shared);
+        let lean = sweepers.clone().map(|sweepers| Lean { sweepers, route });
         let connections = Connections::new(router, config, streams.clone(), &shared.drain, lean)
             .noting(Arc::clone(&shared.notes));
         let overload = Arc::new(Overload::new(shared, &streams, sweepers.clone()));
+        let served = TaskTracker::new();
         let door = Door {
             connections: Arc::new(connections),
             overload: Arc::clone(&overload),
-            served: TaskTracker::new(),
+            served: served.clone(),
             shared: Arc::clone(shared),
         };
-        let served = door.served.clone();
         match &sweepers {
             Some(sweepers) => sweepers.accept(door.accept(acceptor)).await,
             None => door.accept(acceptor).await,

@@ -1,21 +1,29 @@
 //! Ports that nobody uses, and that nobody takes while their server is down.
 
-use std::{fs, net::TcpListener, ops::Range};
+use std::{fs, net::TcpListener, ops::Range, sync::LazyLock};
 
 use parking_lot::Mutex;
 use rand::random_range;
 
 /// Below what Linux (from 32,768) and macOS (from 49,152) give to outgoing connections: thousands of
 /// clients that reconnect would soon sit on a port whose server is down for a moment.
-const CANDIDATES: Range<u16> = 12_000..32_000;
+const BELOW_OUTGOING: Range<u16> = 12_000..32_000;
 /// Where this machine says the first and the last port of outgoing connections: some begin lower.
 const OUTGOING: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 /// So many are left at least, whatever the machine says.
 const CANDIDATES_MIN: u16 = 2_000;
 
+/// Those of this machine.
+static CANDIDATES: LazyLock<Range<u16>> = LazyLock::new(|| {
+    let outgoing = fs::read_to_string(OUTGOING).ok();
+    let first = outgoing.as_deref().and_then(|range| range.split_whitespace().next()?.parse().ok());
+    let Range { start, end } = BELOW_OUTGOING;
+    start..first.unwrap_or(end).clamp(start + CANDIDATES_MIN, end)
+});
 /// The port to try next. All that start servers at once choose from here: what one has chosen, its
-/// server has often not bound yet when another one chooses.
-static NEXT: Mutex<Option<u16>> = Mutex::new(None);
+/// server has often not bound yet when another one chooses. Programs that start at the same time begin
+/// at different places.
+static NEXT: LazyLock<Mutex<u16>> = LazyLock::new(|| Mutex::new(random_range(CANDIDATES.clone())));
 
 /// The ports of one server, the same after a restart.
 #[derive(Clone, Copy, Debug)]
@@ -47,26 +55,16 @@ pub fn free<const COUNT: usize>() -> [u16; COUNT] {
 }
 
 fn another() -> u16 {
-    let candidates = candidates();
+    let Range { start, end } = CANDIDATES.clone();
     let mut next = NEXT.lock();
-    // Programs that start at the same time begin at different places.
-    let mut port = next.unwrap_or_else(|| random_range(candidates.clone()));
-    for _ in candidates.clone() {
-        let tried = port;
-        port = if tried + 1 < candidates.end { tried + 1 } else { candidates.start };
-        if TcpListener::bind(("127.0.0.1", tried)).is_ok() {
-            *next = Some(port);
-            return tried;
+    for _ in start..end {
+        let port = *next;
+        *next = if port + 1 < end { port + 1 } else { start };
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
-    panic!("no port of 127.0.0.1 from {} to {} is free", candidates.start, candidates.end - 1);
-}
-
-fn candidates() -> Range<u16> {
-    let outgoing = fs::read_to_string(OUTGOING).ok();
-    let first = outgoing.as_deref().and_then(|range| range.split_whitespace().next()?.parse().ok());
-    let end = first.unwrap_or(CANDIDATES.end);
-    CANDIDATES.start..end.clamp(CANDIDATES.start + CANDIDATES_MIN, CANDIDATES.end)
+    panic!("no port of 127.0.0.1 from {start} to {} is free", end - 1);
 }
 
 #[cfg(test)]
@@ -82,6 +80,6 @@ mod tests {
             choosing.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         let different: HashSet<_> = chosen.iter().collect();
         assert_eq!(different.len(), 400, "{chosen:?}");
-        assert!(chosen.iter().all(|port| candidates().contains(port)), "{chosen:?}");
+        assert!(chosen.iter().all(|port| CANDIDATES.contains(port)), "{chosen:?}");
     }
 }

@@ -340,11 +340,7 @@ impl Sweeper {
                 first.extend_from_slice(&made.framed);
                 self.sent.hand(subscription, made, now);
             }
-            match swept.write(&first) {
-                Ok(written) if written == first.len() => {}
-                Ok(written) => self.fill(key, Bytes::from(first).slice(written..)),
-                Err(error) => return self.leave(key, Leaves::Broken(error)),
-            }
+            self.send(key, first);
         }
         self.look(key, &mut batches, now);
         self.sent.stamps.add_all(&batches.stamps(), 1);
@@ -378,6 +374,16 @@ impl Sweeper {
                 Ok(written) => return self.fill(key, framed.slice(written..)),
                 Err(error) => return self.leave(key, Leaves::Broken(error)),
             }
+        }
+    }
+
+    /// Sends a stream what is for it alone.
+    fn send(&mut self, key: usize, bytes: Vec<u8>) {
+        let Some(swept) = swept(&mut self.connections, key) else { return };
+        match swept.write(&bytes) {
+            Ok(written) if written == bytes.len() => {}
+            Ok(written) => self.fill(key, Bytes::from(bytes).slice(written..)),
+            Err(error) => self.leave(key, Leaves::Broken(error)),
         }
     }
 
@@ -483,14 +489,7 @@ impl Sweeper {
         match due {
             Due::Later => {}
             Due::Over => self.leave(key, Leaves::ForTask),
-            Due::Bytes(bytes) => {
-                let framed = chunk::of(&bytes);
-                match swept.write(&framed) {
-                    Ok(written) if written == framed.len() => {}
-                    Ok(written) => self.fill(key, Bytes::from(framed).slice(written..)),
-                    Err(error) => self.leave(key, Leaves::Broken(error)),
-                }
-            }
+            Due::Bytes(bytes) => self.send(key, chunk::of(&bytes)),
         }
     }
 
