@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 # All tests are of the whole workspace with all features, whichever run: what is built once serves all.
 TEST := cargo test --locked --workspace --all-features
+CLIPPY := cargo clippy --locked --workspace --all-features
+# Those with steps of their own, which cargo leaves out where it is to take all targets.
+TESTS_APART := stories clients_table proxies observability cluster
 .PHONY: help run cluster build test test-clients setup-tests setup-proxies setup-prometheus setup-clients lint docs unit stories clients proxies observability faults measure measure-nats bench bench-most setup-valgrind instructions clean
 
 help: ## List the targets
@@ -35,7 +38,8 @@ setup-clients: ## Install what test-clients needs beside: Firefox, a newer Node,
 
 lint: ## Check formatting, and clippy with warnings as errors
 	@scripts/step "formatting" cargo fmt --all --check
-	@scripts/step "clippy" cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	@scripts/step "clippy" $(CLIPPY) --all-targets -- -D warnings
+	@scripts/step "clippy of the tests with steps of their own" $(CLIPPY) $(TESTS_APART:%=--test %) -- -D warnings
 
 docs: ## Build the API documentation with warnings as errors, and check the documents
 	@RUSTDOCFLAGS="-D warnings" scripts/step "API documentation" cargo doc --locked --workspace --no-deps --document-private-items

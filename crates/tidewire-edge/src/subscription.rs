@@ -562,8 +562,10 @@ impl Subscription {
         })
     }
 
-    /// The last bytes: those frames, and what ends the coding.
+    /// The last bytes: those frames, and what ends the coding. An acknowledgement that comes once
+    /// they have left is of nothing.
     fn end(&mut self, because: ClosedBecause) -> Option<Coded> {
+        self.owed = None;
         let farewell = self.farewell(because).map_or_else(Coded::default, |last| self.encode(last));
         let end = self.key.coding.end(self.check.then(farewell.check));
         let last = Coded::concat([farewell, end].iter());

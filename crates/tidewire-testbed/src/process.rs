@@ -203,6 +203,20 @@ impl Process {
         found.unwrap_or_else(|| panic!("no {line} in\n{metrics}"))
     }
 
+    /// Waits until a line of its metrics has a value: what a client has seen is counted a moment
+    /// later.
+    pub async fn tells(&self, line: &str, value: f64) {
+        let mut last = self.metric(line).await;
+        let telling = async {
+            while last != value {
+                sleep(LOOK_INTERVAL).await;
+                last = self.metric(line).await;
+            }
+        };
+        let outcome = timeout(PATIENCE, telling).await;
+        assert!(outcome.is_ok(), "{line}is {last}, and not {value}");
+    }
+
     /// All of its metrics, in Prometheus' text format.
     pub async fn metrics(&self) -> String {
         let port = self.operations.rsplit(':').next().and_then(|port| port.parse().ok());

@@ -96,7 +96,7 @@ async fn an_aged_stream_ends_in_the_form_that_its_client_survives() {
         assert_ended(&said, "age", is_clean);
     }
     let closed = "tidewire_edge_connections_closed_total{reason=\"age\"} ";
-    assert_eq!(hub.edge.metric(closed).await, 5.0);
+    hub.edge.tells(closed, 5.0).await;
     let broken = "tidewire_edge_connections_broken_total{reason=\"cut\"} ";
     assert_eq!(hub.edge.metric(broken).await, 0.0, "what the hub breaks off is not broken");
 }
@@ -136,7 +136,7 @@ async fn a_full_hub_answers_each_client_in_its_form() {
         assert_eq!(problem["title"], json!("Service Unavailable"));
     }
     let refused = "tidewire_edge_connections_refused_total{reason=\"full\"} ";
-    assert_eq!(hub.edge.metric(refused).await, 10.0);
+    hub.edge.tells(refused, 10.0).await;
 
     // Those who say nothing hold no more than their share, and the next is closed unheard.
     let mut silent = Vec::new();

@@ -10,20 +10,16 @@ use std::{
     iter,
     path::Path,
     process::Command,
-    time::Duration,
 };
 
 use tidewire_client::{Publisher, Subscriber, SubscriberBuilder, TopicFilter};
 use tidewire_testbed::{NatsCluster, Process};
-use tokio::time::timeout;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewire");
 /// The stream that an ingest keeps by default.
 const STREAM: &str = "TIDEWIRE";
 /// Clients come back quickly.
 const RETRY: [&str; 4] = ["--retry-min", "20ms", "--retry-max", "200ms"];
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Hub {
     /// What serves subscribers: all of the hub, where that is one process.
@@ -166,18 +162,6 @@ impl Hub {
             nats.start_node(node);
             nats.wait_healthy(node).await;
         }
-    }
-
-    /// Waits until a line of the edge's metrics has a value: what happens is counted a moment later.
-    pub(crate) async fn edge_tells(&self, line: &str, value: f64) {
-        let mut last = f64::NAN;
-        let telling = async {
-            while last != value {
-                last = self.edge.metric(line).await;
-            }
-        };
-        let outcome = timeout(PATIENCE, telling).await;
-        assert!(outcome.is_ok(), "{line}is {last}, and not {value}");
     }
 
     pub(crate) fn publisher(&self) -> Publisher {

@@ -66,7 +66,7 @@ async fn a_quiet_posted_stream_is_probed() {
     let hub = Hub::start().await;
     let mut socket = post(&hub, JSON, r#"{"topic": "a", "probe": true}"#, &[]).await;
     raw::read_until(&mut socket, "event: tidewire.probe\n").await;
-    assert_eq!(hub.edge.metric("tidewire_edge_probes_total ").await, 1.0);
+    hub.edge.tells("tidewire_edge_probes_total ", 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,13 +29,13 @@ async fn readers_that_stall_are_served_from_the_log_when_they_read_again() {
     let unbounded = (READERS * EVENTS * EVENT_BYTES) as f64 / 1e6;
     assert!(grown < unbounded / 6.0, "{grown:.1} MB, where queues would hold {unbounded:.0} MB");
 
-    hub.edge_tells("tidewire_edge_slow_readers ", 20.0).await;
+    hub.edge.tells("tidewire_edge_slow_readers ", 20.0).await;
     for subscriber in &mut stalled {
         read_all(subscriber).await;
     }
     assert!(hub.edge.metric("tidewire_edge_replays_total{because=\"lagged\"} ").await >= 1.0);
     assert!(hub.edge.metric("tidewire_edge_replay_events_total ").await >= 1.0);
-    hub.edge_tells("tidewire_edge_slow_readers ", 0.0).await;
+    hub.edge.tells("tidewire_edge_slow_readers ", 0.0).await;
 }
 
 async fn publish(hub: &Hub) {
