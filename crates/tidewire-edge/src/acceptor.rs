@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, TcpStream},
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     task::Poll,
 };
 
@@ -13,6 +13,8 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     net::TcpListener,
 };
+
+use crate::plain::Doorbell;
 
 /// Connections that are accepted before whoever polls has other things to do.
 const AT_ONCE: usize = 64;
@@ -26,9 +28,10 @@ pub(crate) struct Acceptor {
 /// A listener, by who knows when there is somebody.
 enum Awaited {
     ByRuntime(AsyncFd<Listener>),
-    /// Whoever polls does. Until somebody has to wait, so many were accepted.
+    /// Whoever polls does, by this bell. Until somebody has to wait, so many were accepted.
     ByPoller {
         listener: Listener,
+        doorbell: Doorbell,
         in_a_row: usize,
     },
 }
@@ -48,15 +51,21 @@ impl Acceptor {
         Ok(Self { listener: Awaited::ByRuntime(listener), has_caught_up: false })
     }
 
-    /// Takes over a listener, and says which descriptor is ready when it is to be polled.
+    /// Takes over a listener for somebody who polls when the bell rings.
     ///
     /// # Errors
     /// Where the runtime does not let go of it.
-    pub(crate) fn by_poller(listener: TcpListener) -> io::Result<(Self, RawFd)> {
+    pub(crate) fn by_poller(listener: TcpListener, doorbell: Doorbell) -> io::Result<Self> {
         let listener = Listener::from_std(listener.into_std()?);
-        let fd = listener.as_raw_fd();
-        let listener = Awaited::ByPoller { listener, in_a_row: 0 };
-        Ok((Self { listener, has_caught_up: false }, fd))
+        let listener = Awaited::ByPoller { listener, doorbell, in_a_row: 0 };
+        Ok(Self { listener, has_caught_up: false })
+    }
+
+    /// Is not to be polled for those who come, until somebody is accepted again.
+    pub(crate) fn pause(&mut self) {
+        if let Awaited::ByPoller { listener, doorbell, .. } = &mut self.listener {
+            doorbell.switch_off(listener.as_raw_fd());
+        }
     }
 
     /// Waits for the next connection, whose socket does not block.
@@ -72,7 +81,7 @@ impl Acceptor {
         };
         let (socket, peer) = match listener {
             Awaited::ByRuntime(listener) => listener.async_io(Interest::READABLE, accept).await?,
-            Awaited::ByPoller { listener, in_a_row } => {
+            Awaited::ByPoller { listener, doorbell, in_a_row } => {
                 poll_fn(|context| {
                     if *in_a_row == AT_ONCE {
                         *in_a_row = 0;
@@ -80,12 +89,15 @@ impl Acceptor {
                         return Poll::Pending;
                     }
                     let accepted = accept(listener);
-                    if is_nobody_there(&accepted) {
-                        *in_a_row = 0;
-                        return Poll::Pending;
+                    if !is_nobody_there(&accepted) {
+                        *in_a_row += 1;
+                        return Poll::Ready(accepted);
                     }
-                    *in_a_row += 1;
-                    Poll::Ready(accepted)
+                    *in_a_row = 0;
+                    match doorbell.switch_on(listener.as_raw_fd()) {
+                        Ok(()) => Poll::Pending,
+                        Err(error) => Poll::Ready(Err(error)),
+                    }
                 })
                 .await?
             }

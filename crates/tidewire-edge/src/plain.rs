@@ -16,6 +16,7 @@ mod arrival;
 mod busy;
 mod chunk;
 mod circle;
+mod doorbell;
 mod head;
 mod opening;
 mod sweeper;
@@ -24,6 +25,7 @@ mod ticks;
 
 pub(crate) use arrival::Arrival;
 pub(crate) use busy::{Answer, answer, refuse, serve};
+pub(crate) use doorbell::Doorbell;
 pub(crate) use opening::{Opening, open};
 pub(crate) use sweepers::{SweeperThreads, Sweepers, WeakSweepers};
 

@@ -10,7 +10,10 @@ use std::{
 
 use axum::Router;
 use socket2::SockRef;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, sleep_until},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -55,8 +58,8 @@ pub(crate) async fn serve(
     }
     // Where there is TLS, there is no plain HTTP.
     let (acceptor, threads) = if config.lean_streams && config.tls.is_none() {
-        let (acceptor, fd) = Acceptor::by_poller(listener)?;
-        (acceptor, Some(SweeperThreads::start(shared, fd)?))
+        let (threads, doorbell) = SweeperThreads::start(shared)?;
+        (Acceptor::by_poller(listener, doorbell)?, Some(threads))
     } else {
         (Acceptor::by_runtime(listener)?, None)
     };
@@ -112,7 +115,10 @@ impl Door {
         let config = &self.shared.config;
         let mut rate = AcceptRate::new(config.accept_rate_max);
         loop {
-            rate.next().await;
+            if let Some(until) = rate.next() {
+                acceptor.pause();
+                sleep_until(until).await;
+            }
             match acceptor.accept().await {
                 Ok((socket, peer)) => {
                     if !(INHERITED && acceptor.has_caught_up()) {
@@ -123,6 +129,7 @@ impl Door {
                 }
                 Err(error) => {
                     complaints::not_accepted(&error, &self.shared.notes);
+                    acceptor.pause();
                     sleep(ACCEPT_AGAIN_DELAY).await;
                 }
             }

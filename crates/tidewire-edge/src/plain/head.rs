@@ -1,10 +1,16 @@
 //! The head of an answer, as HTTP/1.1 writes it.
 
-use std::{io::Write as _, time::SystemTime};
+use std::{
+    cell::RefCell,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use crate::event_stream::CLOSE;
+
+/// Bytes of most heads, with the hello behind them.
+const ROOM_BYTES: usize = 1_024;
 
 /// How long a body is.
 pub(crate) enum Length {
@@ -15,10 +21,11 @@ pub(crate) enum Length {
 
 /// Writes a head. The answer is the last on its connection.
 pub(crate) fn write(status: StatusCode, headers: &HeaderMap, length: &Length) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
+    let mut out = Vec::with_capacity(ROOM_BYTES);
     let reason = status.canonical_reason().unwrap_or_default();
-    // Writing to memory does not fail.
-    let _written = write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_str());
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
     for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
         line(&mut out, name, value.as_bytes());
     }
@@ -29,9 +36,31 @@ pub(crate) fn write(status: StatusCode, headers: &HeaderMap, length: &Length) ->
         }
         Length::Chunked => line(&mut out, &header::TRANSFER_ENCODING, b"chunked"),
     }
-    line(&mut out, &header::DATE, httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    DATE.with_borrow_mut(|date| line(&mut out, &header::DATE, date.now()));
     out.extend_from_slice(b"\r\n");
     out
+}
+
+thread_local! {
+    static DATE: RefCell<Date> = RefCell::default();
+}
+
+/// The time as a head says it, which is the same for a second.
+#[derive(Default)]
+struct Date {
+    seconds: u64,
+    written: String,
+}
+
+impl Date {
+    fn now(&mut self) -> &[u8] {
+        let now = SystemTime::now();
+        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.written.is_empty() || seconds != self.seconds {
+            *self = Self { seconds, written: httpdate::fmt_http_date(now) };
+        }
+        self.written.as_bytes()
+    }
 }
 
 /// What is said by whoever writes the connection, and not by the routes.

@@ -27,7 +27,7 @@ use self::{
 use super::{
     NOISE_BYTES_MAX, Resting, busy, chunk,
     circle::Circle,
-    sweepers::{Mail, Post, Sweepers},
+    sweepers::{Collected, Mail, Post, Sweepers},
     ticks::{Tick, Ticks},
 };
 use crate::{
@@ -61,6 +61,8 @@ const EVENTS_MAX: usize = 1_024;
 pub(super) struct Sweeper {
     poll: Poll,
     post: Arc<Post>,
+    /// What it holds for what has come by post, empty between two looks.
+    came: Collected,
     listener: Arc<dyn Listener>,
     shared: Arc<Shared>,
     sweepers: Sweepers,
@@ -70,6 +72,8 @@ pub(super) struct Sweeper {
     connections: Slab<Connection>,
     /// Those that have come, and have said something.
     arrived: VecDeque<usize>,
+    /// Those that have begun to rest.
+    begun: Vec<Begun>,
     feeds: Slab<Watched>,
     /// Those whose streams are to be looked at.
     turns: VecDeque<usize>,
@@ -106,6 +110,14 @@ struct Swept {
     tick: Tick,
 }
 
+/// A stream that rests from now on.
+struct Begun {
+    key: usize,
+    feed: usize,
+    /// What it is first to be sent.
+    first: Vec<u8>,
+}
+
 /// A feed, and the streams here that wait for it.
 struct Watched {
     feed: Arc<Feed>,
@@ -133,12 +145,14 @@ impl Sweeper {
             poll,
             listener: Arc::clone(&post) as Arc<dyn Listener>,
             post,
+            came: Collected::default(),
             shared,
             sweepers,
             runtime,
             accepting: None,
             connections: Slab::new(),
             arrived: VecDeque::new(),
+            begun: Vec::new(),
             feeds: Slab::new(),
             turns: VecDeque::new(),
             ticks: Ticks::new(Instant::now()),
@@ -165,6 +179,7 @@ impl Sweeper {
             self.hear_sockets(&events);
             self.open_mail();
             self.hear_out();
+            self.look_at_begun();
             self.sweep();
             self.look_at_due();
             self.count();
@@ -189,11 +204,12 @@ impl Sweeper {
     }
 
     fn open_mail(&mut self) {
-        let (mail, moved) = self.post.collect();
-        for feed in moved {
+        let mut came = std::mem::take(&mut self.came);
+        self.post.collect(&mut came);
+        for feed in came.moved.drain(..) {
             self.feed_has_moved(feed);
         }
-        for mail in mail {
+        for mail in came.mail.drain(..) {
             match mail {
                 Mail::Arrival(arrival) => self.welcome(*arrival),
                 Mail::Stream(resting) => self.take(*resting),
@@ -209,6 +225,7 @@ impl Sweeper {
                 Mail::End => self.is_ending = true,
             }
         }
+        self.came = came;
     }
 
     /// Accepts connections, which come back as mail, here or to others.
@@ -243,7 +260,7 @@ impl Sweeper {
         }
     }
 
-    /// Lets a stream rest at a place, and hands it what is first to be sent, with what its feed has.
+    /// Lets a stream rest at a place, where it is handed this first, with what its feed has.
     fn rest(&mut self, key: usize, mut resting: Resting, first: Vec<u8>) {
         let subscription = &mut resting.stream.subscription;
         subscription.hear_news();
@@ -274,8 +291,25 @@ impl Sweeper {
             tick,
         };
         self.connections[key] = Connection::Rests(Box::new(swept));
-        // What came since it last looked has rung for nobody here.
-        self.look_first(key, first);
+        self.begun.push(Begun { key, feed, first });
+    }
+
+    /// Hands streams that have begun to rest what is first to be sent: all of them together, since the
+    /// way through the kernel costs more where other things are done in between, and who comes at the same
+    /// time often wants the same.
+    fn look_at_begun(&mut self) {
+        let mut begun = std::mem::take(&mut self.begun);
+        let now = Instant::now();
+        for alike in begun.chunk_by_mut(|one, other| one.feed == other.feed) {
+            let Some(watched) = self.feeds.get(alike[0].feed) else { continue };
+            let mut batches = Batches::of(&watched.feed);
+            for Begun { key, first, .. } in alike {
+                self.look_first(*key, std::mem::take(first), &mut batches, now);
+            }
+            self.sent.stamps.add_all(&batches.stamps(), 1);
+        }
+        begun.clear();
+        self.begun = begun;
     }
 
     /// Tells all streams of a drain, or the end: each has a moment now. At the end nobody is heard who
@@ -325,13 +359,16 @@ impl Sweeper {
     }
 
     fn look_alone(&mut self, key: usize) {
-        self.look_first(key, Vec::new());
+        let Some(swept) = swept(&mut self.connections, key) else { return };
+        let mut batches = Batches::of(&self.feeds[swept.feed].feed);
+        self.look(key, &mut batches, Instant::now());
+        self.sent.stamps.add_all(&batches.stamps(), 1);
     }
 
     /// Hands a stream what is first to be sent, and all that its feed has, in one write where it can be.
-    fn look_first(&mut self, key: usize, mut first: Vec<u8>) {
+    /// What came since it last looked has rung for nobody here.
+    fn look_first(&mut self, key: usize, mut first: Vec<u8>, batches: &mut Batches, now: Instant) {
         let Some(swept) = swept(&mut self.connections, key) else { return };
-        let (mut batches, now) = (Batches::of(&self.feeds[swept.feed].feed), Instant::now());
         if !first.is_empty() {
             let subscription = &mut swept.resting.stream.subscription;
             if let Some(position) = subscription.position()
@@ -342,8 +379,7 @@ impl Sweeper {
             }
             self.send(key, first);
         }
-        self.look(key, &mut batches, now);
-        self.sent.stamps.add_all(&batches.stamps(), 1);
+        self.look(key, batches, now);
     }
 
     /// Hands a stream all that its feed has for it, as long as there is room in its socket.

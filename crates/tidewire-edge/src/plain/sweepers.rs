@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::fd::RawFd,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use mio::{Interest, Poll, Waker, unix::SourceFd};
+use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
@@ -21,8 +20,8 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Arrival, Resting,
-    sweeper::{DOOR, Sweeper, WAKE},
+    Arrival, Doorbell, Resting,
+    sweeper::{Sweeper, WAKE},
 };
 use crate::{SlowStream, feed::Listener, subscription::Shared};
 
@@ -37,17 +36,14 @@ pub(crate) struct SweeperThreads {
 }
 
 impl SweeperThreads {
-    /// Starts them. One of them waits for a listener, too: see [`Sweepers::accept`].
+    /// Starts them. What rings the doorbell has [what accepts](Sweepers::accept) polled.
     ///
     /// # Errors
     /// Where the system has no room for a thread, or for what it waits with.
-    pub(crate) fn start(shared: &Arc<Shared>, listener: RawFd) -> io::Result<Self> {
+    pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<(Self, Doorbell)> {
         let cores = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let polls = (0..cores).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
-        if let Some(first) = polls.first() {
-            let interest = Interest::READABLE;
-            first.registry().register(&mut SourceFd(&listener), DOOR, interest)?;
-        }
+        let doorbell = Doorbell::of(&polls[0])?;
         let posts = polls.iter().map(Post::new).collect::<io::Result<Vec<_>>>()?;
         let sweepers = Sweepers(Arc::new(Posts { posts, next: AtomicUsize::new(0) }));
         let mut threads = Vec::new();
@@ -63,7 +59,7 @@ impl SweeperThreads {
             threads.push(thread.spawn(move || sweeper.run())?);
         }
         let news = tokio::spawn(tell_news(sweepers.clone(), Arc::clone(shared)));
-        Ok(Self { sweepers, threads, _news: AbortOnDropHandle::new(news) })
+        Ok((Self { sweepers, threads, _news: AbortOnDropHandle::new(news) }, doorbell))
     }
 
     pub(crate) fn sweepers(&self) -> &Sweepers {
@@ -181,6 +177,14 @@ pub(super) enum Mail {
     End,
 }
 
+/// What has come to a sweeper by post.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) mail: Vec<Mail>,
+    /// The feeds that have moved, by the sweeper's own keys.
+    pub(super) moved: Vec<usize>,
+}
+
 /// Where a sweeper is reached.
 #[derive(Debug)]
 pub(super) struct Post {
@@ -217,9 +221,10 @@ impl Post {
         }
     }
 
-    /// What has come.
-    pub(super) fn collect(&self) -> (Vec<Mail>, Vec<usize>) {
-        (std::mem::take(&mut *self.mail.lock()), std::mem::take(&mut *self.moved.lock()))
+    /// Takes what has come, for what is empty.
+    pub(super) fn collect(&self, into: &mut Collected) {
+        std::mem::swap(&mut *self.mail.lock(), &mut into.mail);
+        std::mem::swap(&mut *self.moved.lock(), &mut into.moved);
     }
 
     /// Notes that the sweeper will wait, unless something has come.

@@ -180,6 +180,7 @@ impl Driven {
         self.sweeper.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
         self.sweeper.hear_sockets(&self.events);
         self.sweeper.hear_out();
+        self.sweeper.look_at_begun();
     }
 
     fn client(&mut self) -> TcpStream {
