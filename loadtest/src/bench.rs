@@ -53,7 +53,7 @@ const FULL: Size = Size {
     eights: 8,
     settle: Duration::from_secs(3),
     mixed_seconds: 32,
-    topics_rounds: 4,
+    topics_rounds: 8,
     overload_bursts: 300,
 };
 const QUICK: Size = Size {
@@ -113,7 +113,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     output::line(format!("what only the hub is asked, {} s on:", begun.elapsed().as_secs()));
     let replay = said(session::run(Peer::Tidewire, &size.replay()).await?);
     let overload = said(session::run(Peer::Tidewire, &size.overload(&figures)).await?);
-    let found = spread::measure(size.connections, size.topics_rounds, 7_500, EVENT_BYTES).await?;
+    let (connections, rounds) = (size.connections, size.topics_rounds);
+    let found = spread::measure(connections, rounds, 7_500, connections, EVENT_BYTES).await?;
     found.turns.iter().for_each(fanout::print);
     let mixed =
         mixed::measure(size.connections, size.mixed_seconds, CHURN, EVENT_BYTES, false).await?;

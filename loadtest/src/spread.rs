@@ -23,11 +23,15 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 15_000)]
     connections: u64,
     /// Events of each topic; of the one topic too.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 8)]
     rounds: u64,
     /// Events published each second over all topics.
     #[arg(long, default_value_t = 7_500)]
     rate: u32,
+    /// Events handed in together where there are many topics. By default as many as there are
+    /// connections: then each gets its event in the same moments as from one topic.
+    #[arg(long)]
+    burst: Option<u64>,
     /// Bytes of an event's data.
     #[arg(long, default_value_t = 300)]
     event_bytes: usize,
@@ -35,8 +39,6 @@ pub(crate) struct Args {
     pub(crate) output: Output,
 }
 
-/// Events handed in together where there are many topics.
-const BURST: u64 = 50;
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// What was found: the server's processor time for a delivery.
@@ -50,9 +52,12 @@ pub(crate) struct Found {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let is_whole = args.connections > 0 && args.connections.is_multiple_of(10);
-    ensure!(is_whole && args.rounds > 0 && args.rate > 0, "--connections is no multiple of 10");
+    ensure!(is_whole, "--connections is no multiple of 10");
+    ensure!(args.rounds > 0 && args.rate > 0, "--rounds and --rate begin at 1");
+    let burst = args.burst.unwrap_or(args.connections);
+    ensure!(burst > 0, "--burst begins at 1");
     output::line(network::describe());
-    let found = measure(args.connections, args.rounds, args.rate, args.event_bytes).await?;
+    let found = measure(args.connections, args.rounds, args.rate, burst, args.event_bytes).await?;
     let mut results = Results::new("topics");
     found.turns.iter().for_each(fanout::print);
     let note = format!(
@@ -75,11 +80,15 @@ pub(crate) async fn measure(
     connections: u64,
     rounds: u64,
     rate: u32,
+    burst: u64,
     event_bytes: usize,
 ) -> anyhow::Result<Found> {
-    let events = connections * rounds;
-    let over_all =
-        Schedule { rate: f64::from(rate) / 50.0, burst: BURST, bursts: events.div_ceil(BURST) };
+    #[expect(clippy::cast_precision_loss, reason = "numbers of connections and events")]
+    let rate_of = |deliveries: u64| f64::from(rate) / deliveries as f64;
+    // As many deliveries in a second.
+    let one = Schedule { rate: rate_of(connections), burst: 1, bursts: rounds };
+    let bursts = (connections * rounds).div_ceil(burst);
+    let over_all = Schedule { rate: rate_of(burst), burst, bursts };
     let shape = |what: &str, topics: u64, wanted: Vec<Wanted>, schedule: Schedule| Shape {
         connections,
         topics,
@@ -92,10 +101,6 @@ pub(crate) async fn measure(
     };
     let each: Vec<_> = (0..connections).map(Wanted::One).collect();
     let groups = (0..connections / 10).map(Wanted::Group).collect();
-    // As many deliveries in a second.
-    #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
-    let one_rate = f64::from(rate) / connections as f64;
-    let one = Schedule { rate: one_rate, burst: 1, bursts: rounds };
     // A connection gets each event of its ten topics.
     let few = Schedule { bursts: over_all.bursts.div_ceil(10), ..over_all };
     let mut nobody =
