@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, TcpStream},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     task::Poll,
 };
 
@@ -12,6 +12,7 @@ use mio::net::TcpListener as Listener;
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::TcpListener,
+    time::{Instant, sleep_until},
 };
 
 use crate::plain::Doorbell;
@@ -61,11 +62,12 @@ impl Acceptor {
         Ok(Self { listener, has_caught_up: false })
     }
 
-    /// Is not to be polled for those who come, until somebody is accepted again.
-    pub(crate) fn pause(&mut self) {
+    /// Lets those who come wait until a moment. Who polls does not hear of them before.
+    pub(crate) async fn pause(&mut self, until: Instant) {
         if let Awaited::ByPoller { listener, doorbell, .. } = &mut self.listener {
-            doorbell.switch_off(listener.as_raw_fd());
+            doorbell.switch_off(listener);
         }
+        sleep_until(until).await;
     }
 
     /// Waits for the next connection, whose socket does not block.
@@ -94,7 +96,7 @@ impl Acceptor {
                         return Poll::Ready(accepted);
                     }
                     *in_a_row = 0;
-                    match doorbell.switch_on(listener.as_raw_fd()) {
+                    match doorbell.switch_on(listener) {
                         Ok(()) => Poll::Pending,
                         Err(error) => Poll::Ready(Err(error)),
                     }

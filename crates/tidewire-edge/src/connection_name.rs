@@ -33,19 +33,7 @@ impl ConnectionName {
 
 impl fmt::Display for ConnectionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; EDGE_LENGTH + NUMBER_LENGTH];
-        let (edge, number) = digits.split_at_mut(EDGE_LENGTH);
-        write_hex(edge, self.edge.0.into());
-        write_hex(number, self.number);
-        f.write_str(str::from_utf8(&digits).unwrap_or_default())
-    }
-}
-
-/// As many digits of a number as there is room for, from the last.
-fn write_hex(digits: &mut [u8], mut number: u64) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
-        number >>= 4;
+        write!(f, "{}{:0NUMBER_LENGTH$x}", self.edge, self.number)
     }
 }
 

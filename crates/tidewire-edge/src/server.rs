@@ -10,10 +10,7 @@ use std::{
 
 use axum::Router;
 use socket2::SockRef;
-use tokio::{
-    net::TcpListener,
-    time::{sleep, sleep_until},
-};
+use tokio::{net::TcpListener, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -116,8 +113,7 @@ impl Door {
         let mut rate = AcceptRate::new(config.accept_rate_max);
         loop {
             if let Some(until) = rate.next() {
-                acceptor.pause();
-                sleep_until(until).await;
+                acceptor.pause(until).await;
             }
             match acceptor.accept().await {
                 Ok((socket, peer)) => {
@@ -129,8 +125,7 @@ impl Door {
                 }
                 Err(error) => {
                     complaints::not_accepted(&error, &self.shared.notes);
-                    acceptor.pause();
-                    sleep(ACCEPT_AGAIN_DELAY).await;
+                    acceptor.pause(Instant::now() + ACCEPT_AGAIN_DELAY).await;
                 }
             }
         }

@@ -214,7 +214,7 @@ impl Process {
             }
         };
         let outcome = timeout(PATIENCE, telling).await;
-        assert!(outcome.is_ok(), "{line}is {last}, and not {value}");
+        assert!(outcome.is_ok(), "{line}is {last}, and not {value}: {}", self.log());
     }
 
     /// All of its metrics, in Prometheus' text format.

@@ -1,8 +1,8 @@
 //! What tells a sweeper that somebody is at a listener.
 
-use std::{io, os::fd::RawFd};
+use std::io;
 
-use mio::{Interest, Poll, Registry, unix::SourceFd};
+use mio::{Interest, Poll, Registry, net::TcpListener};
 
 use super::sweeper::DOOR;
 
@@ -19,19 +19,19 @@ impl Doorbell {
     }
 
     /// Rings from now on, and now if somebody is there.
-    pub(crate) fn switch_on(&mut self, listener: RawFd) -> io::Result<()> {
+    pub(crate) fn switch_on(&mut self, listener: &mut TcpListener) -> io::Result<()> {
         if !self.is_on {
-            self.registry.register(&mut SourceFd(&listener), DOOR, Interest::READABLE)?;
+            self.registry.register(listener, DOOR, Interest::READABLE)?;
             self.is_on = true;
         }
         Ok(())
     }
 
     /// Rings no more.
-    pub(crate) fn switch_off(&mut self, listener: RawFd) {
+    pub(crate) fn switch_off(&mut self, listener: &mut TcpListener) {
         if self.is_on {
             // An error is a listener that does not ring.
-            let _silent = self.registry.deregister(&mut SourceFd(&listener));
+            let _silent = self.registry.deregister(listener);
             self.is_on = false;
         }
     }
@@ -39,11 +39,7 @@ impl Doorbell {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::{TcpListener, TcpStream},
-        os::fd::AsRawFd as _,
-        time::Duration,
-    };
+    use std::{net::TcpStream, time::Duration};
 
     use mio::Events;
 
@@ -53,27 +49,27 @@ mod tests {
     fn rings_while_it_is_on_and_then_for_whoever_came_before() {
         let mut poll = Poll::new().unwrap();
         let mut doorbell = Doorbell::of(&poll).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let fd = listener.as_raw_fd();
+        let mut listener = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
         let mut clients = Vec::new();
         let mut rings = |somebody_comes: bool| {
             if somebody_comes {
-                clients.push(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+                clients.push(TcpStream::connect(address).unwrap());
             }
             let mut events = Events::with_capacity(4);
             poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
             events.iter().any(|event| event.token() == DOOR)
         };
         assert!(!rings(true));
-        doorbell.switch_on(fd).unwrap();
+        doorbell.switch_on(&mut listener).unwrap();
         assert!(rings(false));
         assert!(rings(true));
-        doorbell.switch_on(fd).unwrap();
+        doorbell.switch_on(&mut listener).unwrap();
         assert!(!rings(false), "nobody has come since");
-        doorbell.switch_off(fd);
-        doorbell.switch_off(fd);
+        doorbell.switch_off(&mut listener);
+        doorbell.switch_off(&mut listener);
         assert!(!rings(true));
-        doorbell.switch_on(fd).unwrap();
+        doorbell.switch_on(&mut listener).unwrap();
         assert!(rings(false));
     }
 }

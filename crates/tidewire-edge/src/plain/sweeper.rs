@@ -61,7 +61,7 @@ const EVENTS_MAX: usize = 1_024;
 pub(super) struct Sweeper {
     poll: Poll,
     post: Arc<Post>,
-    /// What it holds for what has come by post, empty between two looks.
+    /// What has come by post, empty but for its room while nobody looks at it.
     came: Collected,
     listener: Arc<dyn Listener>,
     shared: Arc<Shared>,

@@ -185,12 +185,16 @@ pub(super) struct Collected {
     pub(super) moved: Vec<usize>,
 }
 
+impl Collected {
+    fn is_empty(&self) -> bool {
+        self.mail.is_empty() && self.moved.is_empty()
+    }
+}
+
 /// Where a sweeper is reached.
 #[derive(Debug)]
 pub(super) struct Post {
-    mail: Mutex<Vec<Mail>>,
-    /// The feeds that have moved, by the sweeper's own keys.
-    moved: Mutex<Vec<usize>>,
+    came: Mutex<Collected>,
     /// Whether what accepts connections is to be polled.
     accept_is_due: AtomicBool,
     /// Whether the sweeper looks here before it waits again.
@@ -201,8 +205,7 @@ pub(super) struct Post {
 impl Post {
     fn new(poll: &Poll) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            mail: Mutex::default(),
-            moved: Mutex::default(),
+            came: Mutex::default(),
             accept_is_due: AtomicBool::new(false),
             is_awake: AtomicBool::new(false),
             waker: Waker::new(poll.registry(), WAKE)?,
@@ -210,7 +213,7 @@ impl Post {
     }
 
     fn send(&self, mail: Mail) {
-        self.mail.lock().push(mail);
+        self.came.lock().mail.push(mail);
         self.wake_up();
     }
 
@@ -221,18 +224,15 @@ impl Post {
         }
     }
 
-    /// Takes what has come, for what is empty.
+    /// Takes what has come, and leaves for what comes next what is empty.
     pub(super) fn collect(&self, into: &mut Collected) {
-        std::mem::swap(&mut *self.mail.lock(), &mut into.mail);
-        std::mem::swap(&mut *self.moved.lock(), &mut into.moved);
+        std::mem::swap(&mut *self.came.lock(), into);
     }
 
     /// Notes that the sweeper will wait, unless something has come.
     pub(super) fn may_wait(&self) -> bool {
         self.is_awake.store(false, Ordering::SeqCst);
-        self.mail.lock().is_empty()
-            && self.moved.lock().is_empty()
-            && !self.accept_is_due.load(Ordering::SeqCst)
+        self.came.lock().is_empty() && !self.accept_is_due.load(Ordering::SeqCst)
     }
 
     /// Whether what accepts connections has asked to be polled since it was last.
@@ -248,7 +248,7 @@ impl Post {
 
 impl Listener for Post {
     fn ring(&self, key: usize) {
-        self.moved.lock().push(key);
+        self.came.lock().moved.push(key);
         self.wake_up();
     }
 }

@@ -7,17 +7,12 @@ use std::{
 
 use tidewire_client::{EventData, Item, NewEvent, Start, StreamOptions, Subscriber, Topic};
 use tidewire_testbed::Process;
-use tokio::{
-    io::AsyncReadExt as _,
-    time::{Duration, timeout},
-};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
     hub::{Flags, Hub},
     raw::{self, Response},
 };
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request that never becomes whole, which the process has begun to read.
 fn half_a_request(ingest: &Process) -> TcpStream {
@@ -98,10 +93,7 @@ async fn a_request_half_sent_does_not_hold_it_up() {
 
 /// Waits until its end has come so far.
 pub(crate) async fn drain_state(process: &Process, state: f64) {
-    let reaching = async { while process.metric("tidewire_drain_state ").await != state {} };
-    timeout(PATIENCE, reaching)
-        .await
-        .unwrap_or_else(|_| panic!("never {state}: {}", process.log()));
+    process.tells("tidewire_drain_state ", state).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
